@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <glib.h>
+
+#include "core/place.h"
+#include "core/types.h"
+
+/*
+ * Work that the core wants done on storage. The core hands a job out as a change; a
+ * driver carries it out, on whatever thread, fills in what it found, and gives it back
+ * with gl_core_job_done() on the core's thread. A job owns copies or references of
+ * everything in it, so the core may change its mind meanwhile.
+ */
+
+typedef enum {
+        /* Take every target in its mode, all or nothing: on failure nothing of the job stays taken. */
+        GL_JOB_TAKE,
+        /* Give every target back. Cannot fail; `lease` of each target is consumed. */
+        GL_JOB_GIVE_BACK,
+        /* Change the one target, which is held in `held_mode`, to `mode`, in place. On failure it is held as before. */
+        GL_JOB_CHANGE_MODE,
+        /* Is the I/O of the dead guest on each target over? Sets `drained`. */
+        GL_JOB_DRAIN,
+        /* What do the images look like now? Sets `size` and `mtime`. Targets may be held or not. */
+        GL_JOB_INSPECT,
+} GlJobKind;
+
+/*
+ * What an outer room made and the core only carries: made with g_atomic_rc_box_new(),
+ * and freed by the room that made it, through `clear`, when the last reference goes.
+ */
+typedef struct {
+        gpointer box;
+        GDestroyNotify clear;
+} GlHandle;
+
+static inline GlHandle gl_handle_ref(GlHandle handle) {
+        if (handle.box)
+                g_atomic_rc_box_acquire(handle.box);
+        return handle;
+}
+
+static inline void gl_handle_unref(GlHandle *handle) {
+        if (handle->box)
+                g_atomic_rc_box_release_full(handle->box, handle->clear);
+        handle->box = NULL;
+}
+
+typedef struct GlJob GlJob;
+
+typedef struct {
+        /* What the core says. */
+        GlResourceType type;
+        char *name;      /* as registered */
+        GlPlace *place;  /* (owned) what it was when it was registered */
+        GlHandle source; /* (owned) how to open it: storage's GlSource; the fake driver's tests may leave it empty */
+        GlMode mode;
+        GlMode held_mode;
+        GlScope require_scope;
+        gpointer resource; /* the core's own; nobody else looks at it */
+
+        /* The driver's own record of a lease (its descriptors). TAKE sets it, GIVE_BACK
+         * consumes it, the others use it. */
+        gpointer lease;
+
+        /* What the driver found. */
+        GlScope scope;
+        char *scope_reason; /* (owned) (nullable) why the scope is no wider, in words */
+        GlKeptBy kept_by;
+        guint64 size;  /* bytes */
+        guint64 mtime; /* ns; 0 where it means nothing (block devices) */
+        gboolean drained;
+        char *drain_reason; /* (owned) (nullable) what still writes, in words */
+} GlTarget;
+
+struct GlJob {
+        GlJobKind kind;
+        guint64 id;
+        char *driver;
+        guint32 owner_uid;   /* of the guest: stuck work is counted per uid */
+        guint32 holder_pid;  /* 0: the guest has no live process, so that a QEMU on the image is somebody else's */
+        gboolean adopting;   /* TAKE after a restart of the service, for a guest that already runs */
+        guint n_targets;
+        GlTarget *targets;
+
+        /* The driver's answer. */
+        GError *error;        /* (owned) (nullable) GL_ERROR; NULL is success */
+        GPtrArray *obstacles; /* (owned) (nullable) of GlObstacle, with GL_ERROR_CONFLICT */
+        gboolean brief;       /* with GL_ERROR_CONFLICT: it may well be over in a moment (qemu-img, udev); try again for a second */
+
+        gpointer core_data; /* the core's own */
+};
+
+GlJob *gl_job_new(GlJobKind kind, const char *driver, guint n_targets);
+void gl_job_free(GlJob *job);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(GlJob, gl_job_free)

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/job.h"
+
+/*
+ * A driver is an engine that makes leases real. The service's lock table has already
+ * said yes when a driver is asked; the driver says what the rest of the world (other
+ * programs, other hosts) has to say about it.
+ *
+ * All calls come from the thread of the event loop and return at once. `done` is
+ * called exactly once for each started job, on that same thread, possibly before
+ * start() returned. Until then the job belongs to the driver; with `done` it goes back.
+ */
+
+typedef struct GlDriver GlDriver;
+
+typedef void (*GlJobDone)(GlJob *job, gpointer user_data);
+
+typedef struct {
+        /* [a-z0-9-]{1,32} */
+        const char *name;
+
+        /* NULL-terminated: disk, lease, guest-only, hotplug, migrate, shared, readonly, inherit, fenced. */
+        const char *const *capabilities;
+
+        /*
+         * Carries out JOB. Contract of each kind, beyond core/job.h:
+         *
+         * TAKE        never blocks on another holder: what is held is GL_ERROR_CONFLICT with
+         *             all obstacles that can be named. A place that is not what it was at
+         *             registration is GL_ERROR_STALE. Less than `require_scope` is
+         *             GL_ERROR_STORAGE_UNAVAILABLE. EACCES, EPERM, EROFS are GL_ERROR_ACCESS_DENIED;
+         *             ENOENT, EIO, ESTALE are GL_ERROR_STORAGE_UNAVAILABLE. Targets are on
+         *             distinct places. Sets lease, scope, scope_reason, kept_by, size, mtime of each.
+         * GIVE_BACK   after `done` somebody else can take them.
+         * CHANGE_MODE raising never lets go in between; a refused raise leaves the old mode.
+         * DRAIN       answers how it is now; the core asks again.
+         */
+        void (*start)(GlDriver *driver, GlJob *job, GlJobDone done, gpointer user_data);
+
+        /* Frees the driver. Not called while a job is out. */
+        void (*free)(GlDriver *driver);
+} GlDriverOps;
+
+/* Each driver's own structure begins with this. */
+struct GlDriver {
+        const GlDriverOps *ops;
+};
+
+gboolean gl_driver_can(const GlDriver *driver, const char *capability);
+void gl_driver_free(GlDriver *driver);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(GlDriver, gl_driver_free)

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/job.h"
+#include "storage/credentials.h"
+#include "storage/workers.h"
+
+/*
+ * What a resource is and how to get at it: who named it, by which path or descriptor, and
+ * what that led to. Made at registration by gl_source_resolve_path() or ..._fd(), carried
+ * through the core as a GlHandle, and used again by the driver, which opens it anew for the grant
+ * and refuses when it leads elsewhere by then. Immutable after it was resolved.
+ */
+
+typedef enum {
+        GL_STORAGE_LOCAL,   /* locks are this host's */
+        GL_STORAGE_SHARED,  /* locks reach other hosts (NFS, CephFS, GFS2, OCFS2, …) */
+        GL_STORAGE_MOUNT,   /* locks cannot be trusted, or the same file has another identity elsewhere (FUSE, SMB, overlayfs) */
+} GlStorageKind;
+
+typedef struct {
+        GlCredentials *registrant; /* (owned) */
+        char *path;      /* (owned) as the caller gave it; for a descriptor the name that the caller gave */
+        char *canonical; /* (owned) where it led, without symlinks; "/x (deleted)" for a descriptor of a deleted file */
+        char *storage;   /* (owned) key of its worker: that of the mount which the file is on */
+        int fd;          /* -1, or the caller's own descriptor, dup'ed, for ..._fd() */
+        gboolean fd_writable;
+
+        GlPlace *place; /* (owned) */
+        gint64 birth;   /* ns, 0 unknown: tells an inode number that was used again */
+        GlStorageKind kind;
+        const char *kind_reason; /* (nullable) (static) why not more than MOUNT or LOCAL, in words */
+        gboolean block;
+        dev_t device; /* of a block device: its own number */
+} GlSource;
+
+GlHandle gl_source_handle(GlSource *source); /* takes a reference */
+GlSource *gl_source_ref(GlSource *source);
+void gl_source_unref(GlSource *source);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(GlSource, gl_source_unref)
+
+/* SOURCE (owned by the callee) on success, else ERROR (owned by the caller of the callback). */
+typedef void (*GlSourceResolved)(GlSource *source, const GError *error, gpointer user_data);
+
+typedef struct GlResolving GlResolving;
+
+/*
+ * Finds out what PATH is, with CREDENTIALS, on the worker of its storage; where a symlink or
+ * `..` leads onto another mount, the walk goes on on that one's worker, so that a link into a
+ * mount that hangs stalls nobody else. Never opens anything but O_PATH, checks that the user could
+ * open it for MODE, and takes only regular files and block devices. EXTENT is the part of it that
+ * the resource is (whole for a disk, one byte for a lease).
+ *
+ * RESOLVED is called once, on the loop, never before this returned, and with
+ * GL_ERROR_STORAGE_UNAVAILABLE after TIMEOUT µs; unless gl_resolving_cancel() came first.
+ */
+GlResolving *gl_source_resolve_path(GlWorkers *workers, GlCredentials *credentials, const char *path, GlMode mode,
+                                    GlExtent extent, guint64 timeout, GlSourceResolved resolved, gpointer user_data);
+
+/*
+ * The same for a descriptor that the caller passed (borrowed; it is dup'ed). No more access
+ * than the descriptor has: O_PATH, sockets, pipes, directories and so on are
+ * GL_ERROR_INVALID_ARGS, a writable mode with a read-only descriptor GL_ERROR_ACCESS_DENIED.
+ */
+GlResolving *gl_source_resolve_fd(GlWorkers *workers, GlCredentials *credentials, const char *name, int fd, GlMode mode,
+                                  GlExtent extent, guint64 timeout, GlSourceResolved resolved, gpointer user_data);
+
+/* Forgets the callback. Only before it was called. */
+void gl_resolving_cancel(GlResolving *resolving);
+
+/*
+ * Opens SOURCE again, for reading (and writing, unless MODE is readonly), as its registrant.
+ * On a worker's thread of SOURCE's storage. GL_ERROR_STALE when it is not what it was. Returns a
+ * descriptor, close-on-exec, or -1.
+ */
+int gl_source_open(const GlSource *source, GlMode mode, GError **error);
+
+/* The contract's code for an errno of an open or a lock: GL_ERROR_ACCESS_DENIED, _INVALID_ARGS or _STORAGE_UNAVAILABLE. */
+int gl_error_code_from_errno(int saved_errno);
