@@ -15,6 +15,8 @@ typedef enum {
         GL_CHANGE_LEASES_ACQUIRED, /* `generation`, `items` */
         GL_CHANGE_LEASES_RELEASED, /* `reason`, `items` */
         GL_CHANGE_LEASE_LOST,      /* one item; `text` is the reason, `message` a sentence */
+        GL_CHANGE_STORAGE_HANGS,   /* for an operator: `text` is the resource, `message` a sentence */
+        GL_CHANGE_DRAINS_SLOWLY,   /* likewise */
         GL_CHANGE_WATCH_PROCESS,   /* `process`: tell gl_core_process_gone() when it is */
         GL_CHANGE_SIGNAL_PROCESS,  /* `process`, `signal` */
         GL_CHANGE_JOB,             /* `job` (owned by whoever takes the change) */

@@ -75,6 +75,9 @@ void gl_core_set_defaults(GlCore *core, const char *driver, GlLossAction on_leas
 /* The drivers there are, with what each can do (NULL-terminated, static). */
 void gl_core_add_driver(GlCore *core, const char *name, const char *const *capabilities);
 
+typedef void (*GlDriverFunc)(const char *name, const char *const *capabilities, gpointer user_data);
+void gl_core_foreach_driver(GlCore *core, GlDriverFunc func, gpointer user_data);
+
 /* What was granted before this service started: see GlCoreHooks.record_generation. */
 void gl_core_set_last_generation(GlCore *core, const GlNode *node, GlMode mode, guint64 generation);
 
@@ -127,7 +130,7 @@ gboolean gl_core_set_child(GlCore *core, const GlRequest *request, GlGuest *gues
 void gl_core_get_child(GlCore *core, const GlRequest *request, GlGuest *guest, guint32 wait_ms);
 
 void gl_core_shutdown(GlCore *core, const GlRequest *request, GlGuest *guest, gboolean kill);
-gboolean gl_core_free_guest(GlCore *core, const GlRequest *request, GlGuest *guest, GError **error);
+void gl_core_free_guest(GlCore *core, const GlRequest *request, GlGuest *guest);
 
 /* --- what happens by itself; NOW as in a request --- */
 

@@ -43,6 +43,8 @@ typedef struct {
         GlClaim *claim; /* (nullable) its row in the lock table, also while a job is out */
         gpointer lease; /* (nullable) the driver's */
         guint64 job;    /* id of the job that is out for it, 0: none */
+        gboolean retaking; /* not yet taken again after a restart */
+        char *drain_reason; /* (owned) (nullable) while draining: what still writes, in words */
 } GlResource;
 
 typedef enum {

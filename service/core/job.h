@@ -16,7 +16,10 @@
 typedef enum {
         /* Take every target in its mode, all or nothing: on failure nothing of the job stays taken. */
         GL_JOB_TAKE,
-        /* Give every target back. Cannot fail; `lease` of each target is consumed. */
+        /*
+         * Give every target back. Cannot fail; `lease` of each target is consumed, `size` and `mtime` are what they
+         * were last.
+         */
         GL_JOB_GIVE_BACK,
         /* Change the one target, which is held in `held_mode`, to `mode`, in place. On failure it is held as before. */
         GL_JOB_CHANGE_MODE,
@@ -87,7 +90,8 @@ struct GlJob {
         /* The driver's answer. */
         GError *error;        /* (owned) (nullable) GL_ERROR; NULL is success */
         GPtrArray *obstacles; /* (owned) (nullable) of GlObstacle, with GL_ERROR_CONFLICT */
-        gboolean brief;       /* with GL_ERROR_CONFLICT: it may well be over in a moment (qemu-img, udev); try again for a second */
+        /* With GL_ERROR_CONFLICT: it may well be over in a moment (qemu-img, udev); try again for a second. */
+        gboolean brief;
 
         gpointer core_data; /* the core's own */
 };

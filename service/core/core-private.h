@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/core.h"
+#include "core/error.h"
+#include "core/names.h"
+#include "core/state-string.h"
+#include "core/table.h"
+
+/*
+ * Inside the core. A request that cannot be answered at once becomes an operation. An operation is *parked* while it
+ * waits for something (a claim to go, a resource's job to come back, time to pass) and is tried again, in the order
+ * in which operations came, whenever something changed; or it has jobs out, and goes on when they come
+ * back. It never holds anything while it is parked, so there is no cycle of operations that wait for each other.
+ */
+
+typedef struct GlOp GlOp;
+typedef struct GlOpKind GlOpKind;
+
+struct GlOpKind {
+        const char *name;
+        /* Called while parked: goes on, ends the operation, or leaves it parked. */
+        void (*attempt)(GlCore *core, GlOp *op);
+        /* (nullable: it sends none out) A job came back. RESOURCES are those of the job's targets, in their order. */
+        void (*job_done)(GlCore *core, GlOp *op, GlJob *job, GPtrArray *resources);
+        /* (nullable) It has failed, and has nothing out any more: whatever it brought with it goes. */
+        void (*failed)(GlCore *core, GlOp *op);
+};
+
+struct GlOp {
+        const GlOpKind *kind;
+        GlGuest *guest;
+        gpointer call; /* (nullable) who is told; NULL also once it was */
+        char *sender;
+        guint32 uid;
+
+        GPtrArray *resources; /* of GlResource (borrowed): what it is about */
+        GlProcessRef process; /* (owned) to be bound */
+        GlProcessRole role;
+        GlStateString *state; /* (owned) (nullable) */
+        gboolean has_mode;    /* `mode` is asked for, whatever the resource is registered in */
+        GlMode mode;
+        GlReleaseReason reason;
+        gint64 slow_at;       /* when a drain has taken long enough to be told of; 0: it was */
+        GString *last_state;  /* (owned) (nullable) of an exit: the state string so far */
+        gboolean register_only;
+        gboolean brings;    /* its resource was not there before, and goes if it fails */
+        gboolean changing_back; /* the change of mode is being undone */
+
+        gint64 deadline;    /* of the caller's wait-ms; 0: does not wait */
+        gint64 brief_until; /* how long a brief obstacle is waited for; 0: none met yet */
+        gint64 settle_until; /* how long something of our own that is about to be over is; 0: none met yet */
+        gint64 retry_at;    /* tried again at the latest; 0: when something changed */
+        gint64 not_before;  /* nor earlier: only asking again tells, and not too often */
+        gboolean waiting;   /* announced as waiting in the queue */
+        char *in_the_way;   /* (nullable) the sentence of the last conflict */
+        GError *cancelled;  /* (nullable) give back what the jobs bring, and end with this */
+
+        guint n_jobs; /* out */
+        gboolean parked;
+        GList link; /* in core->ops */
+};
+
+/* What the core knows of a guest beyond what others may read. */
+typedef struct {
+        guint properties; /* changed and not announced */
+        guint n_ops;
+        guint n_jobs;
+        gboolean removing;  /* goes as soon as no operation is left */
+        gboolean exiting;   /* its processes are gone, its leases not yet */
+        gboolean releasing; /* Release or Shutdown has jobs out */
+        gboolean stopped_by_us;
+        GPtrArray *ghosts;  /* of GlResource: lost and unplugged; they block others until the process is gone */
+        gint64 released_at; /* monotonic */
+} GlGuestData;
+
+struct GlCore {
+        GlLimits limits;
+        char *host_id;
+        char *host_name;
+        GlCoreHooks hooks;
+        gpointer user_data;
+        char *default_driver;
+        GlLossAction default_on_lease_lost;
+        GlScope default_require_scope;
+
+        GHashTable *drivers;  /* name → capabilities (static) */
+        GHashTable *guests;   /* key "<uid>/<uuid>" → GlGuest (owned) */
+        GHashTable *starting; /* the same, of hidden ones */
+        GHashTable *owners;   /* uid → GPtrArray of GlGuest (borrowed) */
+        GHashTable *pids;     /* pid → GPtrArray of GlGuest (borrowed) */
+        GHashTable *last_generations; /* GlNode → GlLastGeneration */
+        guint64 last_generation;
+        guint64 forgotten; /* what is not in last_generations may have been granted until this one */
+        GlTable *table;
+        GlTable *ahead; /* during a round: what the earlier waiters want */
+
+        GQueue changes;     /* of GlChange */
+        GQueue ops;         /* of GlOp, by their links, in the order of arrival */
+        GQueue outstanding; /* of GlOutstanding, oldest first */
+        GPtrArray *dirty;   /* of GlGuest: properties to announce */
+        guint64 last_job;
+        gint64 now, realtime;
+        guint n_leases;
+        gboolean again; /* something changed that a parked operation may wait for */
+        guint depth;    /* of gl_core_enter() */
+};
+
+typedef struct {
+        GlNode node;
+        guint64 exclusive;
+        guint64 shared;
+} GlLastGeneration;
+
+static inline GlGuestData *gl_guest_data(const GlGuest *guest) {
+        return guest->core_data;
+}
+
+/*
+ * Around everything that the outer rooms call: keeps the time, and on leaving serves what is parked and announces
+ * properties.
+ */
+void gl_core_enter(GlCore *core, gint64 now, gint64 realtime);
+void gl_core_leave(GlCore *core);
+
+/* --- changes --- */
+GlChange *gl_core_emit(GlCore *core, GlChangeKind kind, GlGuest *guest);
+void gl_core_touch(GlCore *core, GlGuest *guest, guint properties);
+void gl_core_announce_properties(GlCore *core, GlGuest *guest);
+GArray *gl_items_of(GPtrArray *resources);
+void gl_core_announce_released(GlCore *core, GlGuest *guest, GPtrArray *resources, GlReleaseReason reason);
+/* Answers a request that no operation was made of. */
+void gl_core_reply_error(GlCore *core, const GlRequest *request, GError *error /* owned by the callee */);
+
+/* --- guests --- */
+void gl_guest_set_state(GlCore *core, GlGuest *guest, GlGuestState state);
+gboolean gl_guest_save(GlCore *core, GlGuest *guest, GError **error);
+void gl_guest_bind(GlCore *core, GlGuest *guest, GlProcessRole role, const GlProcessRef *process);
+void gl_guest_unbind(GlCore *core, GlGuest *guest, GlProcessRole role);
+void gl_guest_insert(GlCore *core, GlGuest *guest);
+/* Takes it off the bus; it is freed with the change. Only without operations. */
+void gl_guest_remove(GlCore *core, GlGuest *guest);
+/* The same when another one takes its place, and its state file. */
+void gl_guest_replace(GlCore *core, GlGuest *guest);
+/* A hidden one. REQUEST is NULL for one that was there before: no limit keeps it out, and nobody asks for it. */
+GlGuest *gl_guest_new_from_spec(GlCore *core, const GlRequest *request, const GlGuestSpec *spec, GError **error);
+void gl_guest_discard(GlCore *core, GlGuest *guest); /* a hidden one */
+/* UID's, with the hidden ones: of GlGuest (borrowed) (nullable: there are none). */
+GPtrArray *gl_core_guests_of(GlCore *core, guint32 uid);
+/* "Guest "web1" (uuid)" (owned by the caller) */
+char *gl_guest_describe(const GlGuest *guest);
+/* GL_ERROR_BAD_STATE: "Guest … is in state held: WHY." */
+gboolean gl_guest_refuse(const GlGuest *guest, GError **error, const char *why);
+gboolean gl_core_driver_can(GlCore *core, const char *driver, const char *capability);
+
+/* --- quotas: GL_ERROR_LIMIT_EXCEEDED --- */
+/* One guest more of UID's. Where that is one too many, one that was released for long makes room if it can. */
+gboolean gl_core_check_guest_quota(GlCore *core, guint32 uid, GError **error);
+/* MORE bytes of names and paths in GUEST. */
+gboolean gl_guest_check_byte_quota(GlCore *core, const GlGuest *guest, gsize more, GError **error);
+/* OP's guest, if it would hold leases without a process. */
+gboolean gl_op_check_unbound_quota(GlCore *core, GlOp *op, GError **error);
+
+/* --- generations --- */
+guint64 gl_core_draw_generation(GlCore *core);
+const GlLastGeneration *gl_core_last_generation(GlCore *core, const GlNode *node);
+void gl_core_note_generation(GlCore *core, const GlNode *node, GlMode mode, guint64 generation);
+
+/* --- resources --- */
+gboolean gl_core_add_resource(GlCore *core, GlGuest *guest, guint32 uid, const GlResourceSpec *spec, GError **error);
+/* GL_ERROR_NOT_SUPPORTED if the guest's driver knows the type or the mode not. */
+gboolean gl_core_driver_takes(GlCore *core, const GlGuest *guest, const GlResourceSpec *spec, GError **error);
+void gl_guest_remove_resource(GlCore *core, GlGuest *guest, GlResource *resource);
+void gl_resource_free(gpointer resource);
+/* The resource's lease is the table's no more. */
+void gl_resource_drop_claim(GlCore *core, GlResource *resource);
+void gl_resource_set_state(GlCore *core, GlResource *resource, GlResourceState state);
+static inline gboolean gl_resource_is_busy(const GlResource *resource) {
+        return resource->job != 0 || resource->retaking;
+}
+/* Whether any of the guest's has something out, or is in STATE. */
+gboolean gl_guest_any_busy(const GlGuest *guest);
+gboolean gl_guest_any_in(const GlGuest *guest, GlResourceState state);
+/* Those in STATE: of GlResource (borrowed); the array is the caller's. */
+GPtrArray *gl_guest_resources_in(const GlGuest *guest, GlResourceState state);
+/* One that was lost, and is unplugged: it is not listed any more, and blocks others until the guest's end. */
+void gl_guest_make_ghost(GlCore *core, GlGuest *guest, GlResource *resource);
+void gl_guest_drop_ghosts(GlCore *core, GlGuest *guest);
+
+/* --- operations --- */
+GlOp *gl_op_new(GlCore *core, const GlOpKind *kind, const GlRequest *request, GlGuest *guest);
+/* Tries it now, or as soon as those before it allow. */
+void gl_op_submit(GlCore *core, GlOp *op);
+/*
+ * Answers; the operation goes on if it has jobs out, else it is freed. PID is GetChild's, TEXT Release's, GENERATION
+ * the acquires'.
+ */
+void gl_op_fail(GlCore *core, GlOp *op, GError *error /* owned by the callee */);
+void gl_op_succeed(GlCore *core, GlOp *op, guint64 generation, char *text /* owned by the callee */, guint32 pid);
+void gl_op_free(GlCore *core, GlOp *op);
+/* Ends every operation of the guest that OTHERS says; each with GL_ERROR_CANCELLED and WHY. */
+typedef gboolean (*GlOpFilter)(const GlOp *op, gconstpointer data);
+/* Not while parked operations are being tried. */
+void gl_ops_cancel(GlCore *core, GlOpFilter filter, gconstpointer data, const char *why);
+/* Parks it until something changes, or RETRY_AT (0: never). */
+void gl_op_park(GlOp *op, gint64 retry_at);
+/*
+ * Parks it because of something of our own that is about to be over; ends it with GL_ERROR_STORAGE_UNAVAILABLE if that
+ * takes too long.
+ */
+void gl_op_settle(GlCore *core, GlOp *op);
+
+/* Ends OP if its guest is about to go. */
+gboolean gl_op_ends_with_guest(GlCore *core, GlOp *op);
+
+static inline GlMode gl_op_mode(const GlOp *op, const GlResource *resource) {
+        return op->has_mode ? op->mode : resource->mode;
+}
+/* Sends a job for RESOURCES out. */
+GlJob *gl_op_new_job(GlCore *core, GlOp *op, GlJobKind kind, GPtrArray *resources);
+void gl_op_start_job(GlCore *core, GlOp *op, GlJob *job);
+void gl_core_forget_jobs(GlCore *core);
+
+/* --- giving back, from anywhere --- */
+/* Gives RESOURCES back in the background and drops their claims then; with REMOVE the resources go too. */
+void gl_core_undo(GlCore *core, GlGuest *guest, GPtrArray *resources, gboolean remove);
+/* The guest's processes are gone: drain, then release. */
+void gl_core_begin_exit(GlCore *core, GlGuest *guest);
+/* RESOURCE, which OP has no use for any more, goes, unless another AcquireResource of it is under way. */
+void gl_core_remove_unless_wanted(GlCore *core, GlOp *op, GlResource *resource);
+/* Whether the operation is an acquire that Release, Shutdown and Free cancel: any of acquire-private.h's kinds. */
+gboolean gl_op_is_acquire(const GlOp *op);

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/core-private.h"
+
+/*
+ * Fencing tokens, and which one was granted last for each node: who comes back with a state string learns by that
+ * whether somebody else held it in between. Memory is bounded: what is forgotten counts as granted when it was
+ * forgotten.
+ */
+
+#define MAX_GENERATIONS 65536
+
+void gl_core_note_generation(GlCore *core, const GlNode *node, GlMode mode, guint64 generation) {
+        GlLastGeneration *last = g_hash_table_lookup(core->last_generations, node);
+
+        if (!last) {
+                /* Of those that are forgotten it is known that they are no newer than this. */
+                if (g_hash_table_size(core->last_generations) >= MAX_GENERATIONS) {
+                        core->forgotten = core->last_generation;
+                        g_hash_table_remove_all(core->last_generations);
+                }
+                last = g_new0(GlLastGeneration, 1);
+                last->node = *node;
+                g_hash_table_insert(core->last_generations, &last->node, last);
+        }
+        if (mode == GL_MODE_EXCLUSIVE)
+                last->exclusive = MAX(last->exclusive, generation);
+        else
+                last->shared = MAX(last->shared, generation);
+        core->last_generation = MAX(core->last_generation, generation);
+}
+
+void gl_core_set_last_generation(GlCore *core, const GlNode *node, GlMode mode, guint64 generation) {
+        gl_core_note_generation(core, node, mode, generation);
+}
+
+const GlLastGeneration *gl_core_last_generation(GlCore *core, const GlNode *node) {
+        return g_hash_table_lookup(core->last_generations, node);
+}
+
+/* The clock alone would do but for two draws in one microsecond and clocks that are set back. */
+guint64 gl_core_draw_generation(GlCore *core) {
+        core->last_generation = MAX(core->last_generation + 1, (guint64) core->realtime);
+        return core->last_generation;
+}

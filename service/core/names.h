@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/quotas.h"
+#include "core/types.h"
+
+/* Checks of what callers name things. All fail with GL_ERROR_INVALID_ARGS. */
+
+/* 36 characters of a uuid that is not nil; LOWER gets it in lower case. */
+gboolean gl_uuid_parse(const char *text, char lower[37], GError **error);
+
+gboolean gl_check_guest_name(const GlLimits *limits, const char *name, GError **error);
+/* An absolute path for a disk, a key for a lease. */
+gboolean gl_check_resource_name(const GlLimits *limits, GlResourceType type, const char *name, GError **error);

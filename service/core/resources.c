@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/core-private.h"
+
+#include <string.h>
+
+/*
+ * The resources of a guest: registering, what state they are in, and those that were lost and unplugged, which
+ * go on as ghosts.
+ */
+
+/* --- registering --- */
+
+gboolean gl_core_driver_takes(GlCore *core, const GlGuest *guest, const GlResourceSpec *spec, GError **error) {
+        static const char *const modes[] = {"readonly", "shared", NULL};
+        const char *type = gl_resource_type_to_string(spec->type);
+        const char *missing = NULL;
+
+        if (!gl_core_driver_can(core, guest->driver, type))
+                missing = type;
+        else if (modes[spec->mode] && !gl_core_driver_can(core, guest->driver, modes[spec->mode]))
+                missing = modes[spec->mode];
+        if (!missing)
+                return TRUE;
+        g_set_error(error, GL_ERROR, GL_ERROR_NOT_SUPPORTED, "The driver \"%s\" gives no %s leases.", guest->driver,
+                    missing);
+        return FALSE;
+}
+
+gboolean gl_core_may_register(GlCore *core, GlGuest *guest, GlResourceType type, const char *name, GError **error) {
+        if (guest->state == GL_GUEST_LOST)
+                return gl_guest_refuse(guest, error, "nothing can be registered; Release it or shut it down first");
+        if (!gl_check_resource_name(&core->limits, type, name, error))
+                return FALSE;
+        if (gl_guest_find_resource(guest, type, name)) {
+                g_autofree char *who = gl_guest_describe(guest);
+                g_autofree char *quoted = gl_quote(name);
+
+                g_set_error(error, GL_ERROR, GL_ERROR_ALREADY_REGISTERED, "%s has %s %s registered already.", who,
+                            gl_resource_type_to_string(type), quoted);
+                return FALSE;
+        }
+        if (guest->resources->len >= core->limits.resources_per_guest) {
+                g_autofree char *who = gl_guest_describe(guest);
+
+                g_set_error(error, GL_ERROR, GL_ERROR_LIMIT_EXCEEDED,
+                            "%s has %u resources already, the most that is allowed.", who, guest->resources->len);
+                return FALSE;
+        }
+        return gl_guest_check_byte_quota(core, guest, strlen(name), error);
+}
+
+gboolean gl_core_add_resource(GlCore *core, GlGuest *guest, guint32 uid, const GlResourceSpec *spec, GError **error) {
+        GlResource *resource;
+
+        if (!gl_core_driver_takes(core, guest, spec, error) ||
+            !gl_core_may_register(core, guest, spec->type, spec->name, error))
+                return FALSE;
+        for (guint i = 0; i < guest->resources->len; i++) {
+                const GlResource *other = g_ptr_array_index(guest->resources, i);
+                g_autofree char *who = NULL, *quoted = NULL, *other_quoted = NULL;
+
+                if (!gl_place_equal(other->place, spec->place))
+                        continue;
+                who = gl_guest_describe(guest);
+                quoted = gl_quote(spec->name);
+                other_quoted = gl_quote(other->name);
+                g_set_error(error, GL_ERROR, GL_ERROR_ALREADY_REGISTERED,
+                            "%s is the same as %s, which %s has registered already.", quoted, other_quoted, who);
+                return FALSE;
+        }
+
+        resource = gl_guest_record_add_resource(guest);
+        resource->type = spec->type;
+        resource->name = g_strdup(spec->name);
+        resource->mode = spec->mode;
+        resource->place = gl_place_ref(spec->place);
+        resource->source = gl_handle_ref(spec->source);
+        resource->registered_by = uid;
+        gl_core_touch(core, guest, GL_PROPERTY_RESOURCES);
+
+        return TRUE;
+}
+
+gboolean gl_core_register(GlCore *core, const GlRequest *request, GlGuest *guest, const GlResourceSpec *spec,
+                          GError **error) {
+        gboolean done;
+
+        gl_core_enter(core, request->now, request->realtime);
+        done = gl_core_add_resource(core, guest, request->uid, spec, error);
+        if (done && !gl_guest_save(core, guest, error)) {
+                gl_guest_remove_resource(core, guest, g_ptr_array_index(guest->resources, guest->resources->len - 1));
+                done = FALSE;
+        }
+        gl_core_leave(core);
+
+        return done;
+}
+
+void gl_guest_remove_resource(GlCore *core, GlGuest *guest, GlResource *resource) {
+        gl_resource_drop_claim(core, resource);
+        g_ptr_array_remove(guest->resources, resource);
+        gl_core_touch(core, guest, GL_PROPERTY_RESOURCES);
+}
+
+/* --- states and claims --- */
+
+void gl_resource_drop_claim(GlCore *core, GlResource *resource) {
+        if (!resource->claim)
+                return;
+        gl_table_drop(core->table, resource->claim);
+        resource->claim = NULL;
+        core->again = TRUE;
+}
+
+void gl_resource_set_state(GlCore *core, GlResource *resource, GlResourceState state) {
+        if (resource->state == state)
+                return;
+        if (resource->state == GL_RESOURCE_REGISTERED)
+                core->n_leases++;
+        if (state == GL_RESOURCE_REGISTERED)
+                core->n_leases--;
+        resource->state = state;
+        gl_core_touch(core, resource->guest, GL_PROPERTY_RESOURCES);
+}
+
+gboolean gl_guest_any_in(const GlGuest *guest, GlResourceState state) {
+        for (guint i = 0; i < guest->resources->len; i++)
+                if (((const GlResource *) g_ptr_array_index(guest->resources, i))->state == state)
+                        return TRUE;
+        return FALSE;
+}
+
+gboolean gl_guest_any_busy(const GlGuest *guest) {
+        for (guint i = 0; i < guest->resources->len; i++)
+                if (gl_resource_is_busy(g_ptr_array_index(guest->resources, i)))
+                        return TRUE;
+        return FALSE;
+}
+
+GPtrArray *gl_guest_resources_in(const GlGuest *guest, GlResourceState state) {
+        GPtrArray *resources = g_ptr_array_new();
+
+        for (guint i = 0; i < guest->resources->len; i++) {
+                GlResource *resource = g_ptr_array_index(guest->resources, i);
+
+                if (resource->state == state)
+                        g_ptr_array_add(resources, resource);
+        }
+        return resources;
+}
+
+/* --- ghosts --- */
+
+void gl_guest_make_ghost(GlCore *core, GlGuest *guest, GlResource *resource) {
+        guint index;
+
+        if (!g_ptr_array_find(guest->resources, resource, &index))
+                return;
+        g_ptr_array_add(gl_guest_data(guest)->ghosts, g_ptr_array_steal_index(guest->resources, index));
+        core->n_leases--;
+        gl_core_touch(core, guest, GL_PROPERTY_RESOURCES);
+}
+
+void gl_guest_drop_ghosts(GlCore *core, GlGuest *guest) {
+        GPtrArray *ghosts = gl_guest_data(guest)->ghosts;
+
+        for (guint i = 0; i < ghosts->len; i++)
+                gl_resource_drop_claim(core, g_ptr_array_index(ghosts, i));
+        g_ptr_array_set_size(ghosts, 0);
+}
