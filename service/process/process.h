@@ -25,8 +25,11 @@ typedef struct {
 GlProcess *gl_process_open(guint32 pid, GError **error);
 GlProcess *gl_process_open_pidfd(int pidfd, GError **error);
 
-/* The process that had this pid and start time, if it still lives and this is still the same boot; else NULL without an error. */
-GlProcess *gl_process_find(guint32 pid, guint64 start_time, const char *boot_id);
+/*
+ * The process that had this pid and start time, if it still lives and this is still the same boot; else NULL without an
+ * error. NULL with ERROR is no answer (no descriptors left, /proc unreadable): it may live and write.
+ */
+GlProcess *gl_process_find(guint32 pid, guint64 start_time, const char *boot_id, GError **error);
 
 GlProcess *gl_process_ref(GlProcess *process);
 void gl_process_unref(GlProcess *process);
@@ -44,8 +47,8 @@ int gl_process_watch(GlProcess *process, sd_event *event, GlProcessExited exited
 /*
  * Sends SIGNAL from a short-lived helper process that has UID's identity, so that the kernel
  * checks once more whether that user may. Does not wait; DONE (nullable) gets 0 or a
- * negative errno on the loop. For uid 0 the service sends it itself, and DONE is called before
- * this returns.
+ * negative errno on the loop: -ECANCELED when the helper was killed; nothing when the loop is freed before. For uid 0
+ * the service sends it itself, and DONE is called before this returns, as when no helper can be started.
  */
 typedef void (*GlProcessSignalled)(int result, gpointer user_data);
 void gl_process_signal(GlProcess *process, sd_event *event, guint32 uid, int signal, GlProcessSignalled done,

@@ -15,16 +15,20 @@
 typedef enum {
         GL_STORAGE_LOCAL,   /* locks are this host's */
         GL_STORAGE_SHARED,  /* locks reach other hosts (NFS, CephFS, GFS2, OCFS2, …) */
-        GL_STORAGE_MOUNT,   /* locks cannot be trusted, or the same file has another identity elsewhere (FUSE, SMB, overlayfs) */
+        /* Locks cannot be trusted, or the same file has another identity elsewhere (FUSE, SMB, overlayfs). */
+        GL_STORAGE_MOUNT,
 } GlStorageKind;
 
 typedef struct {
         GlCredentials *registrant; /* (owned) */
         char *path;      /* (owned) as the caller gave it; for a descriptor the name that the caller gave */
-        char *canonical; /* (owned) where it led, without symlinks; "/x (deleted)" for a descriptor of a deleted file */
+        char *canonical; /* (owned) where it led, without symlinks; "/x (deleted)" for a descriptor of a deleted file,
+                          * "(unreachable)/x" for one from another mount namespace */
         char *storage;   /* (owned) key of its worker: that of the mount which the file is on */
-        int fd;          /* -1, or the caller's own descriptor, dup'ed, for ..._fd() */
-        gboolean fd_writable;
+        GPtrArray *legs; /* (owned) of GlLeg: how gl_source_open() gets there; empty for a descriptor */
+        int fd;          /* -1, or for ..._fd() an O_PATH descriptor of what the caller's led to */
+        gboolean fd_writable; /* the caller's was */
+        gboolean by_descriptor; /* registered so, before a restart of the service perhaps: `path` is only a name */
 
         GlPlace *place; /* (owned) */
         gint64 birth;   /* ns, 0 unknown: tells an inode number that was used again */
@@ -65,6 +69,13 @@ GlResolving *gl_source_resolve_path(GlWorkers *workers, GlCredentials *credentia
 GlResolving *gl_source_resolve_fd(GlWorkers *workers, GlCredentials *credentials, const char *name, int fd, GlMode mode,
                                   GlExtent extent, guint64 timeout, GlSourceResolved resolved, gpointer user_data);
 
+/*
+ * What was registered before a restart of the service and cannot be found again now: it still says what it was, and
+ * gl_source_open() says GL_ERROR_STALE. Touches no storage. PATH (nullable) and CANONICAL as they were saved.
+ */
+GlSource *gl_source_restore(GlWorkers *workers, GlCredentials *registrant, const char *path, const char *canonical,
+                            GlPlace *place, gint64 birth);
+
 /* Forgets the callback. Only before it was called. */
 void gl_resolving_cancel(GlResolving *resolving);
 
@@ -75,5 +86,8 @@ void gl_resolving_cancel(GlResolving *resolving);
  */
 int gl_source_open(const GlSource *source, GlMode mode, GError **error);
 
-/* The contract's code for an errno of an open or a lock: GL_ERROR_ACCESS_DENIED, _INVALID_ARGS or _STORAGE_UNAVAILABLE. */
+/*
+ * The contract's code for an errno of an open or a lock: GL_ERROR_ACCESS_DENIED, _INVALID_ARGS or
+ * _STORAGE_UNAVAILABLE.
+ */
 int gl_error_code_from_errno(int saved_errno);

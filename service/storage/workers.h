@@ -4,6 +4,8 @@
 #include <glib.h>
 #include <systemd/sd-event.h>
 
+#include "storage/mounts.h"
+
 /*
  * Threads for what may block: one per storage, so that a mount that hangs stalls its own
  * guests and nobody else's. A storage is known by the longest mount point that is a
@@ -25,7 +27,10 @@ typedef void (*GlWorkDone)(gpointer data);
 GlWorkers *gl_workers_new(sd_event *event, const char *sysroot, guint max_threads, guint max_stuck, guint64 stuck_after,
                           GError **error);
 
-/* Waits for nothing: threads that are stuck are left behind. */
+/*
+ * Gives what is under way a fifth of a second to finish; threads that are stuck are left behind, with their data. DONE
+ * is still called for work that has finished, and for no other. Not from within DONE.
+ */
 void gl_workers_free(GlWorkers *workers);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GlWorkers, gl_workers_free)
 
@@ -39,3 +44,7 @@ char *gl_workers_storage_of(GlWorkers *workers, const char *path);
  */
 gboolean gl_workers_submit(GlWorkers *workers, const char *storage, guint32 uid, GlWork work, GlWorkDone done,
                            gpointer data, GError **error);
+
+/* Both borrowed; the mount table only on the loop's thread. */
+sd_event *gl_workers_event(GlWorkers *workers);
+GlMountTable *gl_workers_mounts(GlWorkers *workers);

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "storage/source.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "core/error.h"
+#include "storage/facts.h"
+#include "storage/walk.h"
+
+/*
+ * Opening a source again for the grant, on the thread of the storage that it was found on.
+ *
+ * The path that the caller gave is walked once more, leg by leg as it was at registration. Each leg stays on its
+ * mount, and each leg's end must be where the next one began; otherwise the path leads elsewhere now, and
+ * the source is stale. So a symlink that was swapped is noticed, and not followed: this thread comes to no mount
+ * that it was not at before.
+ *
+ * A leg over another storage that could hang (NFS, FUSE, …) is not for this thread. Where there was one, the canonical
+ * path alone is walked, on this storage, and a symlink over there that was swapped since the registration is not
+ * noticed here.
+ *
+ * What is found has to be the same inode with the same birth, or the same block device.
+ */
+
+static void source_clear(gpointer data) {
+        GlSource *source = data;
+
+        g_clear_pointer(&source->registrant, gl_credentials_unref);
+        g_clear_pointer(&source->path, g_free);
+        g_clear_pointer(&source->canonical, g_free);
+        g_clear_pointer(&source->storage, g_free);
+        g_clear_pointer(&source->legs, g_ptr_array_unref);
+        g_clear_pointer(&source->place, gl_place_unref);
+        if (source->fd >= 0)
+                close(source->fd);
+}
+
+GlHandle gl_source_handle(GlSource *source) {
+        return (GlHandle) {.box = gl_source_ref(source), .clear = source_clear};
+}
+
+GlSource *gl_source_ref(GlSource *source) {
+        return g_atomic_rc_box_acquire(source);
+}
+
+void gl_source_unref(GlSource *source) {
+        if (source)
+                g_atomic_rc_box_release_full(source, source_clear);
+}
+
+GlSource *gl_source_restore(GlWorkers *workers, GlCredentials *registrant, const char *path, const char *canonical,
+                            GlPlace *place, gint64 birth) {
+        GlSource *source = g_atomic_rc_box_new0(GlSource);
+
+        source->registrant = gl_credentials_ref(registrant);
+        source->path = g_strdup(path ?: canonical);
+        source->canonical = g_strdup(canonical);
+        source->storage = gl_workers_storage_of(workers, canonical);
+        source->legs = g_ptr_array_new_with_free_func((GDestroyNotify) gl_leg_free);
+        source->fd = -1;
+        source->by_descriptor = !path;
+        source->place = gl_place_ref(place);
+        source->birth = birth;
+        source->block = place->node.kind == GL_NODE_BLOCK;
+        source->device = source->block ? (dev_t) place->node.device : 0;
+        return source;
+}
+
+static gboolean is_same(const GlSource *source, const GlFacts *facts) {
+        if (!gl_node_equal(&source->place->node, &facts->node))
+                return FALSE;
+        return source->block || source->birth == 0 || facts->birth == 0 || source->birth == facts->birth;
+}
+
+static void set_stale(GError **error, const char *what) {
+        g_set_error(error, GL_ERROR, GL_ERROR_STALE,
+                    "%s is not what it was when it was registered: the path leads to something else now. Register it "
+                    "again.",
+                    what);
+}
+
+/* An O_PATH descriptor of what the legs lead to. */
+static int walk_again(const GlSource *source, const char *what, GError **error) {
+        for (guint i = 0; i < source->legs->len; i++) {
+                const GlLeg *leg = source->legs->pdata[i];
+                const GlLeg *known = i + 1 < source->legs->len ? source->legs->pdata[i + 1] : NULL;
+                g_autoptr(GlLeg) next = NULL;
+                int fd, r = gl_leg_walk(leg, &fd, &next);
+
+                if (r < 0) {
+                        gl_source_set_error(error, what, -r);
+                        return -1;
+                }
+                if (!next && !known)
+                        return fd;
+                if (fd >= 0)
+                        close(fd);
+                if (!next || !known || !g_str_equal(next->path, known->path))
+                        break;
+        }
+        set_stale(error, what);
+        return -1;
+}
+
+static int open_path(const GlSource *source, GlMode mode, const char *what, GError **error) {
+        GlFacts facts;
+        int found = walk_again(source, what, error), fd = -1, r;
+
+        if (found < 0)
+                return -1;
+        r = gl_facts_read(found, &facts);
+        if (r < 0) {
+                gl_source_set_error(error, what, -r);
+        } else if (!is_same(source, &facts)) {
+                set_stale(error, what);
+        } else {
+                fd = gl_source_reopen(found, mode);
+                if (fd < 0)
+                        gl_source_set_error(error, what, errno);
+        }
+        close(found);
+        return fd;
+}
+
+/*
+ * The descriptor itself is the permission, so root opens it again; on NFS, root may be nobody there, and the
+ * registrant may. It cannot lead to another inode than it did.
+ */
+static int open_descriptor(const GlSource *source, GlMode mode, const char *what, GError **error) {
+        int fd;
+
+        if (mode != GL_MODE_READONLY && !source->fd_writable) {
+                g_set_error(error, GL_ERROR, GL_ERROR_ACCESS_DENIED,
+                            "%s cannot be opened for writing: it was registered with a read-only descriptor.", what);
+                return -1;
+        }
+        fd = gl_source_reopen(source->fd, mode);
+        if (fd < 0 && (errno == EACCES || errno == EPERM)) {
+                gl_credentials_assume(source->registrant);
+                fd = gl_source_reopen(source->fd, mode);
+                gl_credentials_drop();
+        }
+        if (fd < 0)
+                gl_source_set_error(error, what, errno);
+        return fd;
+}
+
+int gl_source_open(const GlSource *source, GlMode mode, GError **error) {
+        g_autofree char *what = gl_source_describe(source->path, source->place->extent);
+        int fd;
+
+        if (source->fd >= 0)
+                return open_descriptor(source, mode, what, error);
+        gl_credentials_assume(source->registrant);
+        fd = open_path(source, mode, what, error);
+        gl_credentials_drop();
+        return fd;
+}
