@@ -33,7 +33,7 @@ typedef struct {
          *             GL_ERROR_STORAGE_UNAVAILABLE. EACCES, EPERM, EROFS are GL_ERROR_ACCESS_DENIED;
          *             ENOENT, EIO, ESTALE are GL_ERROR_STORAGE_UNAVAILABLE. Targets are on
          *             distinct places. Sets lease, scope, scope_reason, kept_by, size, mtime of each.
-         * GIVE_BACK   after `done` somebody else can take them.
+         * GIVE_BACK   after `done` somebody else can take them. Sets size and mtime of each, as they were last.
          * CHANGE_MODE raising never lets go in between; a refused raise leaves the old mode.
          * DRAIN       answers how it is now; the core asks again.
          */

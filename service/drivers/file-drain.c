@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "drivers/file-drain.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "drivers/file-lease.h"
+#include "drivers/file-locks.h"
+#include "drivers/holders.h"
+#include "storage/source.h"
+
+/*
+ * A process that is gone may still write: the kernel finishes what it had given to io_uring, and keeps the file's
+ * description open until then. Nothing in /proc shows such a description. Three things tell of it:
+ *
+ * - QEMU's locks on it stay until it is closed;
+ * - a block device counts what it has in flight;
+ * - a write lease (F_SETLEASE, nothing to do with ours) on a regular file is refused while any other description of
+ *   it is open, seen or not. If a process or a loop device that can be seen has it open, the refusal says nothing;
+ *   if none has, the kernel itself does.
+ *
+ * Whoever opens the file while we have that write lease waits until we give it up, which we do at once, and
+ * the kernel sends us SIGIO, whose default is to end the process: the driver makes the process ignore it.
+ */
+
+static void still_writing(GlTarget *target, char *reason) {
+        target->drained = FALSE;
+        g_free(target->drain_reason);
+        target->drain_reason = reason;
+}
+
+static gboolean is_other_process(const GlHolder *holder) {
+        return holder->pid != (guint32) getpid();
+}
+
+static char *describe_process(const GlHolder *holder, const char *what) {
+        return g_strdup_printf("process %u (%s) %s", holder->pid, holder->command ?: "unknown", what);
+}
+
+/* --- QEMU's bytes --- */
+
+static gboolean has_qemu_byte(const GlHolder *holder) {
+        for (guint64 byte = GL_BYTE_QEMU_FIRST; byte <= GL_BYTE_QEMU_LAST; byte++)
+                if (gl_holder_has_lock(holder, byte, FALSE))
+                        return TRUE;
+        return FALSE;
+}
+
+/* With a shared lease other guests rightly use the image: one that can be seen is not the dead one. */
+static gboolean is_qemu_gone(GlTarget *target, const GlFileLease *lease) {
+        g_autoptr(GPtrArray) holders = NULL;
+        int r;
+
+        r = gl_locks_look_at_range(lease->fd, GL_BYTE_QEMU_FIRST, GL_BYTE_QEMU_LAST, NULL);
+        if (r == 0)
+                return TRUE;
+        if (r != -EAGAIN) {
+                still_writing(target, g_strdup_printf("it cannot be seen whether QEMU has it open: %s",
+                                                      g_strerror(-r)));
+                return FALSE;
+        }
+
+        holders = gl_holders_find(lease->fd);
+        for (guint i = 0; i < holders->len; i++) {
+                const GlHolder *holder = g_ptr_array_index(holders, i);
+
+                if (!is_other_process(holder) || !has_qemu_byte(holder))
+                        continue;
+                if (lease->mode == GL_MODE_SHARED)
+                        return TRUE;
+                still_writing(target, describe_process(holder, "has QEMU's locks on it"));
+                return FALSE;
+        }
+
+        still_writing(target, g_strdup("QEMU's locks on it have not been given up yet"));
+        return FALSE;
+}
+
+/* --- block devices --- */
+
+static gboolean is_device_idle(GlTarget *target, dev_t device, const char *sysroot) {
+        g_autofree char *number = g_strdup_printf("%u:%u", major(device), minor(device));
+        g_autofree char *path = g_build_filename(sysroot ?: "/", "sys/dev/block", number, "inflight", NULL);
+        g_autoptr(GError) error = NULL;
+        g_autofree char *text = NULL;
+        guint64 reads, writes;
+
+        if (!g_file_get_contents(path, &text, NULL, &error)) {
+                /* A device that is gone takes no more writes. */
+                if (g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT))
+                        return TRUE;
+                still_writing(target, g_strdup(error->message));
+                return FALSE;
+        }
+        if (sscanf(text, "%" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT, &reads, &writes) == 2 && reads + writes == 0)
+                return TRUE;
+
+        still_writing(target, g_strdup("the device has requests in flight"));
+        return FALSE;
+}
+
+/* --- regular files --- */
+
+/* Elsewhere the kernel refuses also for reasons of the protocol, and what it says is about this host alone. */
+static gboolean can_ask_with_lease(const GlSource *source, int fd) {
+        struct statfs fs;
+        guint32 type;
+
+        if (source->kind == GL_STORAGE_SHARED || fstatfs(fd, &fs) < 0)
+                return FALSE;
+
+        type = (guint32) fs.f_type;
+        return type != SMB_SUPER_MAGIC && type != CIFS_SUPER_MAGIC && type != SMB2_SUPER_MAGIC;
+}
+
+/* TRUE when a loop device has the file of FD; by the paths, since looking at the file itself may hang. */
+static gboolean is_behind_loop_device(int fd, const char *canonical, const char *sysroot) {
+        g_autofree char *blocks = g_build_filename(sysroot ?: "/", "sys/block", NULL);
+        g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
+        g_autofree char *path = g_file_read_link(link, NULL);
+        g_autoptr(GDir) dir = g_dir_open(blocks, 0, NULL);
+        const char *name;
+
+        while (dir && (name = g_dir_read_name(dir))) {
+                g_autofree char *backing = g_build_filename(blocks, name, "loop", "backing_file", NULL);
+                g_autofree char *text = NULL;
+
+                if (!g_str_has_prefix(name, "loop") || !g_file_get_contents(backing, &text, NULL, NULL))
+                        continue;
+                g_strchomp(text);
+                if (g_strcmp0(text, path) == 0 || g_strcmp0(text, canonical) == 0)
+                        return TRUE;
+        }
+        return FALSE;
+}
+
+static gboolean is_open_visibly(int fd, const GlSource *source, const char *sysroot) {
+        g_autoptr(GPtrArray) holders = gl_holders_find(fd);
+
+        return holders->len > 0 || is_behind_loop_device(fd, source->canonical, sysroot);
+}
+
+static gboolean is_file_closed(GlTarget *target, int fd, const char *sysroot) {
+        const GlSource *source = target->source.box;
+
+        if (!can_ask_with_lease(source, fd))
+                return TRUE;
+        if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
+                (void) fcntl(fd, F_SETLEASE, F_UNLCK);
+                return TRUE;
+        }
+        switch (errno) {
+        case EAGAIN:
+                if (is_open_visibly(fd, source, sysroot))
+                        return TRUE;
+                still_writing(target, g_strdup("the kernel still has it open for a process that is gone"));
+                return FALSE;
+        case EINVAL:
+        case EOPNOTSUPP:
+                /* A file system without such leases. */
+                return TRUE;
+        default:
+                still_writing(target, g_strdup_printf("it cannot be seen whether it is still open: %s",
+                                                      g_strerror(errno)));
+                return FALSE;
+        }
+}
+
+void gl_file_drain(GlTarget *target, const GlFileOptions *options) {
+        const GlSource *source = target->source.box;
+        const GlFileLease *lease = target->lease;
+        gboolean drained;
+
+        /* A guest writes neither through a readonly lease nor into a lease file. */
+        drained = !lease || target->type != GL_RESOURCE_DISK || lease->mode == GL_MODE_READONLY;
+        if (!drained) {
+                drained = source->kind == GL_STORAGE_MOUNT || is_qemu_gone(target, lease);
+                if (drained)
+                        drained = source->block ? is_device_idle(target, source->device, options->sysroot)
+                                                : is_file_closed(target, lease->fd, options->sysroot);
+        }
+
+        if (drained)
+                g_clear_pointer(&target->drain_reason, g_free);
+        target->drained = drained;
+}

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "drivers/file-lease.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/error.h"
+#include "core/obstacle.h"
+#include "drivers/file-locks.h"
+#include "drivers/file-obstacles.h"
+#include "storage/source.h"
+
+/*
+ * A lease is a description of the file, opened as its registrant, with locks on it; for an exclusive one of a block
+ * device also a claim, which keeps out whoever comes by another device node. Readonly leases are opened for
+ * reading only, so that they need no more rights than that; the price is that raising one needs a second
+ * description.
+ *
+ * On storage whose locks cannot be trusted none are taken: there the service's own table is all there is, and the
+ * scope says so.
+ */
+
+/* --- what went wrong --- */
+
+static void close_fd(int *fd) {
+        if (*fd >= 0)
+                close(*fd);
+        *fd = -1;
+}
+
+void gl_file_verdict_clear(GlFileVerdict *verdict) {
+        g_clear_error(&verdict->error);
+        g_clear_pointer(&verdict->obstacles, g_ptr_array_unref);
+        verdict->brief = FALSE;
+}
+
+static gboolean is_conflict(const GError *error) {
+        return g_error_matches(error, GL_ERROR, GL_ERROR_CONFLICT);
+}
+
+void gl_file_verdict_merge(GlFileVerdict *into, GlFileVerdict *from) {
+        if (!from->error)
+                return;
+
+        if (into->error && is_conflict(into->error) && is_conflict(from->error)) {
+                g_prefix_error(&from->error, "%s ", into->error->message);
+                g_ptr_array_extend_and_steal(into->obstacles, g_steal_pointer(&from->obstacles));
+                g_clear_error(&into->error);
+                into->error = g_steal_pointer(&from->error);
+                into->brief = into->brief && from->brief;
+        } else if (!into->error || is_conflict(into->error)) {
+                gl_file_verdict_clear(into);
+                *into = *from;
+                *from = (GlFileVerdict){0};
+        }
+        gl_file_verdict_clear(from);
+}
+
+static void add_error(GlFileVerdict *verdict, GError *error) {
+        GlFileVerdict one = {.error = error};
+
+        gl_file_verdict_merge(verdict, &one);
+}
+
+static void add_conflict(GlFileVerdict *verdict, const GlTarget *target, GPtrArray *obstacles, gboolean brief) {
+        g_autofree char *sentence = gl_obstacles_to_sentence(target->type, target->name, obstacles);
+        GlFileVerdict one = {
+                .error = g_error_new_literal(GL_ERROR, GL_ERROR_CONFLICT, sentence),
+                .obstacles = obstacles,
+                .brief = brief,
+        };
+
+        gl_file_verdict_merge(verdict, &one);
+}
+
+static const char *noun(const GlTarget *target) {
+        return target->type == GL_RESOURCE_DISK ? "Disk" : "Lease";
+}
+
+static GError *new_errno_error(const GlTarget *target, const char *what, int saved_errno) {
+        g_autofree char *name = gl_quote(target->name);
+
+        return g_error_new(GL_ERROR, gl_error_code_from_errno(saved_errno), "%s %s cannot be %s: %s.", noun(target),
+                           name, what, g_strerror(saved_errno));
+}
+
+/* --- locks and claims --- */
+
+static GlLockLayout layout_of(const GlTarget *target, const GlFileOptions *options) {
+        return (GlLockLayout){
+                .owner = target->type == GL_RESOURCE_DISK ? GL_BYTE_OWNER : target->place->extent.start,
+                .disk = target->type == GL_RESOURCE_DISK,
+                .host_number = options->host_number,
+        };
+}
+
+/* R: what a function of file-locks.h returned. */
+static gboolean check_locks(int r, int fd, const GlTarget *target, const GlLockLayout *layout,
+                            const GlLockConflict *conflict, GlFileVerdict *verdict) {
+        if (r == 0)
+                return TRUE;
+
+        if (r == -EAGAIN) {
+                GPtrArray *obstacles = g_ptr_array_new_with_free_func((GDestroyNotify) gl_obstacle_free);
+
+                gl_file_obstacles_add_lock(obstacles, fd, layout, conflict);
+                add_conflict(verdict, target, obstacles, conflict->brief);
+        } else {
+                add_error(verdict, new_errno_error(target, "locked", -r));
+        }
+        return FALSE;
+}
+
+static gboolean check_qemu(int fd, const GlTarget *target, const GlLockLayout *layout, GlFileVerdict *verdict) {
+        GlLockConflict conflict;
+        int r = 0;
+
+        if (layout->disk)
+                r = gl_locks_look_for_qemu(fd, target->mode, &conflict);
+        return check_locks(r, fd, target, layout, &conflict, verdict);
+}
+
+static gboolean needs_claim(const GlTarget *target) {
+        const GlSource *source = target->source.box;
+
+        return source->block && target->type == GL_RESOURCE_DISK && target->mode == GL_MODE_EXCLUSIVE;
+}
+
+/* Sets CLAIM to a descriptor. It needs no more rights than FD has, and is opened as root. */
+static gboolean claim(int fd, const GlTarget *target, const GlFileOptions *options, int *claimed,
+                      GlFileVerdict *verdict) {
+        g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);
+        const GlSource *source = target->source.box;
+        int new;
+
+        new = open(path, O_RDONLY | O_EXCL | O_CLOEXEC | O_NONBLOCK);
+        if (new >= 0) {
+                *claimed = new;
+                return TRUE;
+        }
+
+        if (errno == EBUSY) {
+                GPtrArray *obstacles = g_ptr_array_new_with_free_func((GDestroyNotify) gl_obstacle_free);
+
+                /* multipathd, LVM and blkid claim devices for moments. */
+                gl_file_obstacles_add_claim(obstacles, source->device, options->sysroot);
+                add_conflict(verdict, target, obstacles, TRUE);
+        } else {
+                add_error(verdict, new_errno_error(target, "claimed", errno));
+        }
+        return FALSE;
+}
+
+/* --- what it is --- */
+
+static gboolean look_at_image(int fd, GlTarget *target, GError **error) {
+        struct stat st;
+        guint64 size;
+
+        if (fstat(fd, &st) < 0 || (S_ISBLK(st.st_mode) && ioctl(fd, BLKGETSIZE64, &size) < 0)) {
+                g_propagate_error(error, new_errno_error(target, "examined", errno));
+                return FALSE;
+        }
+
+        target->size = S_ISBLK(st.st_mode) ? size : (guint64) st.st_size;
+        target->mtime = S_ISBLK(st.st_mode) ? 0
+                                            : (guint64) st.st_mtim.tv_sec * 1000000000 + (guint64) st.st_mtim.tv_nsec;
+        return TRUE;
+}
+
+/* REASON is set to why it reaches no further. */
+static GlScope scope_of(const GlSource *source, const char **reason) {
+        switch (source->kind) {
+        case GL_STORAGE_SHARED:
+                *reason = source->kind_reason;
+                return GL_SCOPE_SHARED;
+        case GL_STORAGE_MOUNT:
+                *reason = source->kind_reason ?: "locks on this file system cannot be trusted";
+                return GL_SCOPE_MOUNT;
+        case GL_STORAGE_LOCAL:
+        default:
+                *reason = source->kind_reason ?: "a local file system";
+                return GL_SCOPE_HOST;
+        }
+}
+
+static gboolean check_scope(const GlTarget *target, GError **error) {
+        const char *reason;
+        GlScope scope = scope_of(target->source.box, &reason);
+        g_autofree char *name = NULL;
+
+        if (scope >= target->require_scope)
+                return TRUE;
+
+        name = gl_quote(target->name);
+        g_set_error(error, GL_ERROR, GL_ERROR_STORAGE_UNAVAILABLE,
+                    "%s %s can only be leased with scope \"%s\" (%s), and scope \"%s\" is required.", noun(target),
+                    name, gl_scope_to_string(scope), reason ?: "nothing fences the hosts that share it",
+                    gl_scope_to_string(target->require_scope));
+        return FALSE;
+}
+
+/* --- the operations --- */
+
+static gboolean has_locks(const GlTarget *target) {
+        const GlSource *source = target->source.box;
+
+        return source->kind != GL_STORAGE_MOUNT;
+}
+
+/* Everything between opening and having it. FD stays the caller's to close; the claim comes last. */
+static gboolean lock_and_claim(int fd, int *claimed, GlTarget *target, const GlFileOptions *options,
+                               gboolean look_for_qemu, GlFileVerdict *verdict) {
+        GlLockLayout layout = layout_of(target, options);
+        GlLockConflict conflict;
+        GError *error = NULL;
+        int r;
+
+        if (has_locks(target)) {
+                r = gl_locks_take(fd, &layout, target->mode, &conflict);
+                if (!check_locks(r, fd, target, &layout, &conflict, verdict))
+                        return FALSE;
+                if (look_for_qemu && !check_qemu(fd, target, &layout, verdict))
+                        return FALSE;
+        }
+        if (!look_at_image(fd, target, &error)) {
+                add_error(verdict, error);
+                return FALSE;
+        }
+        return !needs_claim(target) || claim(fd, target, options, claimed, verdict);
+}
+
+gboolean gl_file_lease_take(GlTarget *target, const GlFileOptions *options, gboolean look_for_qemu,
+                            GlFileVerdict *verdict) {
+        GError *error = NULL;
+        const char *reason;
+        int fd = -1, claimed = -1;
+        GlFileLease *lease;
+
+        if (check_scope(target, &error))
+                fd = gl_source_open(target->source.box, target->mode, &error);
+        if (fd < 0) {
+                add_error(verdict, error);
+                return FALSE;
+        }
+        if (!lock_and_claim(fd, &claimed, target, options, look_for_qemu, verdict)) {
+                close_fd(&fd);
+                return FALSE;
+        }
+
+        lease = g_new(GlFileLease, 1);
+        *lease = (GlFileLease){
+                .fd = fd,
+                .claim = claimed,
+                .mode = target->mode,
+                .local = ((const GlSource *) target->source.box)->kind == GL_STORAGE_LOCAL,
+        };
+        target->lease = lease;
+        target->scope = scope_of(target->source.box, &reason);
+        g_free(target->scope_reason);
+        target->scope_reason = g_strdup(reason);
+        target->kept_by = GL_KEPT_BY_SERVICE;
+        return TRUE;
+}
+
+void gl_file_lease_look(const GlTarget *target, const GlFileOptions *options, gboolean look_for_qemu,
+                        GlFileVerdict *verdict) {
+        GlLockLayout layout = layout_of(target, options);
+        GlLockConflict conflict;
+        GError *error = NULL;
+        int fd, r;
+
+        if (!has_locks(target))
+                return;
+        fd = gl_source_open(target->source.box, target->mode, &error);
+        if (fd < 0) {
+                add_error(verdict, error);
+                return;
+        }
+
+        r = gl_locks_look(fd, &layout, target->mode, &conflict);
+        if (check_locks(r, fd, target, &layout, &conflict, verdict) && look_for_qemu)
+                (void) check_qemu(fd, target, &layout, verdict);
+        close_fd(&fd);
+}
+
+/* The lease's own descriptor where it will do, or a new one; -1 with ERROR. */
+static int open_for_change(const GlTarget *target, GError **error) {
+        const GlFileLease *lease = target->lease;
+
+        if (target->mode == GL_MODE_READONLY || (fcntl(lease->fd, F_GETFL) & O_ACCMODE) == O_RDWR)
+                return lease->fd;
+        return gl_source_open(target->source.box, target->mode, error);
+}
+
+static gboolean change_locks(int new, int *claimed, const GlTarget *target, const GlFileOptions *options,
+                             gboolean look_for_qemu, GlFileVerdict *verdict) {
+        const GlFileLease *lease = target->lease;
+        GlLockLayout layout = layout_of(target, options);
+        GlLockConflict conflict;
+        int r;
+
+        if (needs_claim(target) && lease->claim < 0 && !claim(new, target, options, claimed, verdict))
+                return FALSE;
+        if (!has_locks(target))
+                return TRUE;
+        if (look_for_qemu && target->mode > lease->mode && !check_qemu(new, target, &layout, verdict))
+                return FALSE;
+
+        r = gl_locks_change(lease->fd, new, &layout, lease->mode, target->mode, &conflict);
+        return check_locks(r, new, target, &layout, &conflict, verdict);
+}
+
+gboolean gl_file_lease_change(GlTarget *target, const GlFileOptions *options, gboolean look_for_qemu,
+                              GlFileVerdict *verdict) {
+        GlFileLease *lease = target->lease;
+        GError *error = NULL;
+        int new, claimed = -1;
+
+        new = open_for_change(target, &error);
+        if (new < 0) {
+                add_error(verdict, error);
+                return FALSE;
+        }
+        if (!change_locks(new, &claimed, target, options, look_for_qemu, verdict)) {
+                close_fd(&claimed);
+                if (new != lease->fd)
+                        close_fd(&new);
+                return FALSE;
+        }
+
+        if (new != lease->fd) {
+                close_fd(&lease->fd);
+                lease->fd = new;
+        }
+        if (claimed >= 0)
+                lease->claim = claimed;
+        else if (target->mode != GL_MODE_EXCLUSIVE)
+                close_fd(&lease->claim);
+        lease->mode = target->mode;
+        return TRUE;
+}
+
+static void close_lease(GlFileLease *lease) {
+        /* Whoever gets the lock next must not run into our claim. */
+        close_fd(&lease->claim);
+        close_fd(&lease->fd);
+}
+
+void gl_file_lease_give_back(GlTarget *target) {
+        GlFileLease *lease = g_steal_pointer(&target->lease);
+
+        if (!lease)
+                return;
+
+        close_lease(lease);
+        g_free(lease);
+}
+
+void gl_file_lease_leave(GlFileLease *lease) {
+        if (lease->local)
+                close_lease(lease);
+        g_free(lease);
+}
+
+gboolean gl_file_lease_inspect(GlTarget *target, GError **error) {
+        const GlFileLease *lease = target->lease;
+        gboolean done;
+        int fd;
+
+        if (lease)
+                return look_at_image(lease->fd, target, error);
+
+        fd = gl_source_open(target->source.box, GL_MODE_READONLY, error);
+        if (fd < 0)
+                return FALSE;
+        done = look_at_image(fd, target, error);
+        close_fd(&fd);
+        return done;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/job.h"
+#include "drivers/file.h"
+
+/*
+ * One lease, on the thread of its storage's worker: everything here may block.
+ */
+
+/* What GlTarget.lease points to. */
+typedef struct {
+        int fd;    /* carries the locks, and pins the inode so that its number is not used again */
+        int claim; /* -1, or the O_EXCL descriptor of a block device: never handed out */
+        GlMode mode;
+        gboolean local; /* nobody but the kernel is asked when it is closed */
+} GlFileLease;
+
+/* What several targets ran into, together. Zeroed is "nothing". */
+typedef struct {
+        GError *error;        /* (owned) (nullable) */
+        GPtrArray *obstacles; /* (owned) (nullable) of GlObstacle, with GL_ERROR_CONFLICT */
+        gboolean brief;       /* all of it may be over in a moment */
+} GlFileVerdict;
+
+/* Moves FROM into INTO: conflicts add up, and any other error matters more than they do. */
+void gl_file_verdict_merge(GlFileVerdict *into, GlFileVerdict *from);
+void gl_file_verdict_clear(GlFileVerdict *verdict);
+
+/* LOOK_FOR_QEMU: the guest has no process, so that a QEMU on the image is somebody else's. */
+gboolean gl_file_lease_take(GlTarget *target, const GlFileOptions *options, gboolean look_for_qemu,
+                            GlFileVerdict *verdict);
+
+/* Takes nothing, and adds to VERDICT who would be in the way. */
+void gl_file_lease_look(const GlTarget *target, const GlFileOptions *options, gboolean look_for_qemu,
+                        GlFileVerdict *verdict);
+
+/* To target->mode, whatever it is held in. */
+gboolean gl_file_lease_change(GlTarget *target, const GlFileOptions *options, gboolean look_for_qemu,
+                              GlFileVerdict *verdict);
+
+/* Consumes target->lease, if there is one. */
+void gl_file_lease_give_back(GlTarget *target);
+
+/*
+ * LEASE ends because the driver does, on the thread of the loop: frees it, and gives it back if that takes no time.
+ * Otherwise its descriptor is left to the end of the process.
+ */
+void gl_file_lease_leave(GlFileLease *lease);
+
+/* Sets size and mtime, of a lease or of what is not held. */
+gboolean gl_file_lease_inspect(GlTarget *target, GError **error);

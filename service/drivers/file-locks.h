@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <glib.h>
+#include <sys/types.h>
+
+#include "core/types.h"
+
+/* The bytes of an image that mean something. Nobody reads or writes data by these locks. */
+#define GL_BYTE_OWNER          G_GUINT64_CONSTANT(0) /* as virtlockd has it */
+#define GL_BYTE_QEMU_WRITES    G_GUINT64_CONSTANT(101)
+#define GL_BYTE_QEMU_NO_WRITER G_GUINT64_CONSTANT(201)
+#define GL_BYTE_QEMU_FIRST     G_GUINT64_CONSTANT(100)
+#define GL_BYTE_QEMU_LAST      G_GUINT64_CONSTANT(299)
+#define GL_BYTE_HOST           (G_GUINT64_CONSTANT(1) << 60) /* + host number */
+#define GL_BYTE_NEXT           (G_GUINT64_CONSTANT(1) << 62)
+#define GL_BYTE_READER         (GL_BYTE_NEXT + 1)
+#define GL_BYTE_WRITER         (GL_BYTE_NEXT + 2)
+
+/* Which of them one resource uses. */
+typedef struct {
+        guint64 owner;       /* GL_BYTE_OWNER, or the byte of a lease file that the resource is */
+        gboolean disk;       /* a whole image: with NEXT, the marks and the host byte */
+        guint32 host_number;
+} GlLockLayout;
+
+/* What a lock ran into. */
+typedef struct {
+        guint64 byte;
+        gboolean for_writing; /* a write lock was wanted there, so that read locks are in the way too */
+        guint32 pid;          /* 0: unknown, as with every open-file-description lock */
+        gboolean brief;       /* it may well be over in a moment */
+} GlLockConflict;
+
+/*
+ * Each returns 0, -EAGAIN with CONFLICT set, or another negative errno with CONFLICT untouched. None blocks on
+ * a holder.
+ */
+
+/* Takes everything that MODE needs. On failure FD's description may keep some of it: close it. */
+int gl_locks_take(int fd, const GlLockLayout *layout, GlMode mode, GlLockConflict *conflict);
+
+/*
+ * Turns what OLD holds in mode FROM into mode TO, held by NEW, which is OLD itself or another description of the
+ * same file (a read-only one cannot carry a write lock). At no moment is the file without a lock of ours. After
+ * success OLD, if it is another, is to be closed; on failure OLD holds FROM as before, and NEW is to be closed.
+ */
+int gl_locks_change(int old, int new, const GlLockLayout *layout, GlMode from, GlMode to, GlLockConflict *conflict);
+
+/* Would gl_locks_take() run into somebody who stays? Takes nothing. */
+int gl_locks_look(int fd, const GlLockLayout *layout, GlMode mode, GlLockConflict *conflict);
+
+/* Does a QEMU use the image in a way that MODE does not go with? Always brief: qemu-img comes and goes. */
+int gl_locks_look_for_qemu(int fd, GlMode mode, GlLockConflict *conflict);
+
+/* Does anybody but FD's description hold a lock on [FIRST, LAST]? BYTE (nullable) is set to the first one found. */
+int gl_locks_look_at_range(int fd, guint64 first, guint64 last, guint64 *byte);

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "drivers/holders.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/*
+ * /proc/<pid>/fdinfo/<n> has the inode number, the flags and a `lock:` line for each lock of that very description.
+ * Reading it touches no file system, unlike stat() of /proc/<pid>/fd/<n>, which hangs with a mount that hangs; so
+ * only descriptors with the right inode number are asked for their device.
+ *
+ * Processes come and go meanwhile: what cannot be read is not there.
+ */
+
+#define COMMAND_MAX 64
+
+static void holder_free(gpointer data) {
+        GlHolder *holder = data;
+
+        g_free(holder->command);
+        g_array_unref(holder->locks);
+        g_free(holder);
+}
+
+char *gl_command_of_pid(guint32 pid) {
+        g_autofree char *path = g_strdup_printf("/proc/%u/cmdline", pid);
+        g_autofree char *comm_path = g_strdup_printf("/proc/%u/comm", pid);
+        g_autofree char *command = NULL;
+        const char *slash, *name;
+
+        /* Kernel threads and zombies have no command line; the name that the kernel keeps is cut to 15 bytes. */
+        if (!g_file_get_contents(path, &command, NULL, NULL) || command[0] == '\0') {
+                g_clear_pointer(&command, g_free);
+                if (!g_file_get_contents(comm_path, &command, NULL, NULL))
+                        return NULL;
+                g_strchomp(command);
+        }
+
+        slash = strrchr(command, '/');
+        name = slash && slash[1] ? slash + 1 : command;
+        return g_utf8_make_valid(name, (gssize) strnlen(name, COMMAND_MAX));
+}
+
+/* `lock: 1: OFDLCK  ADVISORY  WRITE -1 fe:00:10952822 0 EOF` */
+static void parse_lock(const char *line, GArray *locks) {
+        g_auto(GStrv) words = g_strsplit_set(line, " \t", -1);
+        const char *field[7] = {0};
+        GlHeldRange range = {0};
+        guint n = 0;
+
+        for (guint i = 0; words[i] && n < G_N_ELEMENTS(field); i++)
+                if (words[i][0] != '\0')
+                        field[n++] = words[i];
+        if (n < 7 || !(g_str_equal(field[1], "OFDLCK") || g_str_equal(field[1], "POSIX")))
+                return;
+
+        /* field[6] is the first byte, and what follows it the last one: fetched from the line's end. */
+        range.write = g_str_equal(field[3], "WRITE");
+        range.first = g_ascii_strtoull(field[6], NULL, 10);
+        line = strrchr(line, ' ') + 1;
+        range.last = g_str_equal(line, "EOF") ? G_MAXUINT64 : g_ascii_strtoull(line, NULL, 10);
+        g_array_append_val(locks, range);
+}
+
+/* FALSE for a description that can do no I/O. */
+static gboolean parse_fdinfo(const char *text, GArray *locks) {
+        g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+
+        for (guint i = 0; lines[i]; i++) {
+                if (g_str_has_prefix(lines[i], "flags:") && strtoull(lines[i] + strlen("flags:"), NULL, 8) & O_PATH)
+                        return FALSE;
+                if (g_str_has_prefix(lines[i], "lock:"))
+                        parse_lock(lines[i] + strlen("lock:"), locks);
+        }
+        return TRUE;
+}
+
+static gboolean is_file(const char *pid, const char *number, const struct stat *file) {
+        g_autofree char *path = g_strdup_printf("/proc/%s/fd/%s", pid, number);
+        struct stat st;
+
+        return stat(path, &st) == 0 && st.st_dev == file->st_dev && st.st_ino == file->st_ino;
+}
+
+/* Reads what the kernel makes up, in one go and without an allocation: this is done for every descriptor there is. */
+static gboolean read_fdinfo(const char *pid, const char *number, char *buffer, gsize size) {
+        char path[64];
+        ssize_t n;
+        int fd;
+
+        g_snprintf(path, sizeof path, "/proc/%s/fdinfo/%s", pid, number);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return FALSE;
+        n = read(fd, buffer, size - 1);
+        close(fd);
+        if (n <= 0)
+                return FALSE;
+
+        buffer[n] = '\0';
+        return TRUE;
+}
+
+/* (nullable) */
+static GlHolder *look_at_process(const char *pid, const struct stat *file, int except_fd) {
+        g_autofree char *path = g_strdup_printf("/proc/%s/fdinfo", pid);
+        g_autofree char *wanted = g_strdup_printf("\nino:\t%" G_GUINT64_FORMAT "\n", (guint64) file->st_ino);
+        g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+        g_autoptr(GArray) locks = g_array_new(FALSE, FALSE, sizeof(GlHeldRange));
+        gboolean found = FALSE;
+        const char *number;
+        GlHolder *holder;
+
+        while (dir && (number = g_dir_read_name(dir))) {
+                char text[8192];
+
+                if (except_fd >= 0 && atoi(number) == except_fd)
+                        continue;
+                if (!read_fdinfo(pid, number, text, sizeof text) || !strstr(text, wanted))
+                        continue;
+                if (is_file(pid, number, file) && parse_fdinfo(text, locks))
+                        found = TRUE;
+        }
+        if (!found)
+                return NULL;
+
+        holder = g_new0(GlHolder, 1);
+        holder->pid = (guint32) atoi(pid);
+        holder->command = gl_command_of_pid(holder->pid);
+        holder->locks = g_steal_pointer(&locks);
+        return holder;
+}
+
+GPtrArray *gl_holders_find(int fd) {
+        g_autoptr(GPtrArray) holders = g_ptr_array_new_with_free_func(holder_free);
+        g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
+        const char *name;
+        struct stat file;
+
+        if (fstat(fd, &file) < 0)
+                return g_steal_pointer(&holders);
+
+        while (proc && (name = g_dir_read_name(proc))) {
+                GlHolder *holder;
+
+                if (!g_ascii_isdigit(name[0]))
+                        continue;
+                holder = look_at_process(name, &file, atoi(name) == getpid() ? fd : -1);
+                if (holder)
+                        g_ptr_array_add(holders, holder);
+        }
+
+        return g_steal_pointer(&holders);
+}
+
+gboolean gl_holder_has_lock(const GlHolder *holder, guint64 byte, gboolean only_write) {
+        for (guint i = 0; i < holder->locks->len; i++) {
+                const GlHeldRange *range = &g_array_index(holder->locks, GlHeldRange, i);
+
+                if (range->first <= byte && byte <= range->last && (range->write || !only_write))
+                        return TRUE;
+        }
+        return FALSE;
+}

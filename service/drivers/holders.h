@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <glib.h>
+
+/*
+ * Who, of the processes that can be seen from here, has a file open and holds locks on it. This walks
+ * over every descriptor of every process: only where somebody is in the way.
+ */
+
+typedef struct {
+        guint64 first, last; /* bytes, both included */
+        gboolean write;
+} GlHeldRange;
+
+typedef struct {
+        guint32 pid;
+        char *command; /* (nullable) what it calls itself: valid UTF-8, not to be trusted */
+        GArray *locks; /* of GlHeldRange; may be empty */
+} GlHolder;
+
+/*
+ * Of GlHolder: every process that has the file of FD open otherwise than through FD itself, this one included.
+ * O_PATH descriptors do not count.
+ */
+GPtrArray *gl_holders_find(int fd);
+
+/* Does it hold BYTE, at all or with a write lock? */
+gboolean gl_holder_has_lock(const GlHolder *holder, guint64 byte, gboolean only_write);
+
+/* NULL if there is no such process. */
+char *gl_command_of_pid(guint32 pid);

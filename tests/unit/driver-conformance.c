@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "driver-conformance.h"
+
+#include <string.h>
+
+#include "core/error.h"
+#include "core/obstacle.h"
+
+#define DISK GL_RESOURCE_DISK
+#define LEASE GL_RESOURCE_LEASE
+#define R GL_MODE_READONLY
+#define W GL_MODE_SHARED
+#define X GL_MODE_EXCLUSIVE
+
+/* --- verbs --- */
+
+GlJob *gl_fixture_new_job(GlDriverFixture *fixture, GlJobKind kind, guint first, guint n, GlResourceType type,
+                          GlMode mode) {
+        GlJob *job = gl_job_new(kind, fixture->driver->ops->name, n);
+
+        for (guint i = 0; i < n; i++) {
+                job->targets[i].type = type;
+                job->targets[i].mode = mode;
+                fixture->ops->set_target(fixture, &job->targets[i], first + i, type);
+        }
+        return job;
+}
+
+GlJob *gl_fixture_follow(GlDriverFixture *fixture, GlJobKind kind, GlJob *job, GlMode mode) {
+        GlJob *next = gl_job_new(kind, job->driver, job->n_targets);
+
+        next->holder_pid = job->holder_pid;
+        for (guint i = 0; i < job->n_targets; i++) {
+                const GlTarget *from = &job->targets[i];
+
+                next->targets[i] = (GlTarget){
+                        .type = from->type,
+                        .name = g_strdup(from->name),
+                        .place = gl_place_ref(from->place),
+                        .source = gl_handle_ref(from->source),
+                        .mode = mode,
+                        .held_mode = from->mode,
+                        .lease = g_steal_pointer(&job->targets[i].lease),
+                };
+        }
+        return next;
+}
+
+static void count_done(GlJob *job, gpointer user_data) {
+        GlDriverFixture *fixture = user_data;
+
+        fixture->n_done++;
+}
+
+void gl_fixture_start(GlDriverFixture *fixture, GlJob *job) {
+        fixture->n_started++;
+        fixture->driver->ops->start(fixture->driver, job, count_done, fixture);
+}
+
+void gl_fixture_wait(GlDriverFixture *fixture) {
+        gint64 deadline = g_get_monotonic_time() + 20 * G_USEC_PER_SEC;
+
+        while (fixture->n_done < fixture->n_started) {
+                g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+                fixture->ops->iterate(fixture);
+        }
+        g_assert_cmpuint(fixture->n_done, ==, fixture->n_started);
+}
+
+GlJob *gl_fixture_run(GlDriverFixture *fixture, GlJob *job) {
+        gl_fixture_start(fixture, job);
+        gl_fixture_wait(fixture);
+        return job;
+}
+
+GlJob *gl_fixture_take(GlDriverFixture *fixture, guint first, guint n, GlResourceType type, GlMode mode) {
+        return gl_fixture_run(fixture, gl_fixture_new_job(fixture, GL_JOB_TAKE, first, n, type, mode));
+}
+
+GlJob *gl_fixture_have(GlDriverFixture *fixture, guint first, guint n, GlResourceType type, GlMode mode) {
+        GlJob *job = gl_fixture_take(fixture, first, n, type, mode);
+
+        g_assert_no_error(job->error);
+        for (guint i = 0; i < n; i++)
+                g_assert_nonnull(job->targets[i].lease);
+        return job;
+}
+
+GlJob *gl_fixture_change(GlDriverFixture *fixture, GlJob *job, GlMode mode) {
+        GlJob *change = gl_fixture_run(fixture, gl_fixture_follow(fixture, GL_JOB_CHANGE_MODE, job, mode));
+
+        job->targets[0].lease = g_steal_pointer(&change->targets[0].lease);
+        g_assert_nonnull(job->targets[0].lease);
+        if (!change->error)
+                job->targets[0].mode = mode;
+        return change;
+}
+
+void gl_fixture_give_back(GlDriverFixture *fixture, GlJob *job) {
+        g_autoptr(GlJob) back = gl_fixture_run(fixture, gl_fixture_follow(fixture, GL_JOB_GIVE_BACK, job, R));
+
+        g_assert_no_error(back->error);
+        for (guint i = 0; i < back->n_targets; i++) {
+                g_assert_null(back->targets[i].lease);
+                g_assert_cmpuint(back->targets[i].size, >, 0);
+        }
+        gl_job_free(job);
+}
+
+void gl_assert_refused(GlJob *job, int code) {
+        g_assert_error(job->error, GL_ERROR, code);
+        g_assert_true(g_str_has_suffix(job->error->message, "."));
+        if (code == GL_ERROR_CONFLICT)
+                g_assert_true(job->obstacles && job->obstacles->len > 0);
+        else
+                g_assert_null(job->obstacles);
+        for (guint i = 0; i < job->n_targets; i++)
+                g_assert_null(job->targets[i].lease);
+        gl_job_free(job);
+}
+
+void gl_assert_names_pid(const GlJob *job, guint32 pid) {
+        g_assert_nonnull(job->obstacles);
+        for (guint i = 0; i < job->obstacles->len; i++) {
+                const GlObstacle *obstacle = g_ptr_array_index(job->obstacles, i);
+
+                if (obstacle->pid == pid) {
+                        g_assert_nonnull(obstacle->command);
+                        return;
+                }
+        }
+        g_error("pid %u is not among those that are in the way: %s", pid, job->error->message);
+}
+
+static gboolean goes_with(GlMode a, GlMode b) {
+        return a == b && a != X;
+}
+
+void gl_fixture_assert_held(GlDriverFixture *fixture, guint nth, GlResourceType type, GlMode mode) {
+        for (GlMode other = R; other <= X; other++)
+                g_assert_cmpint(fixture->ops->is_free(fixture, nth, type, other), ==, goes_with(mode, other));
+}
+
+static void assert_free(GlDriverFixture *fixture, guint first, guint n) {
+        for (guint i = first; i < first + n; i++)
+                g_assert_true(fixture->ops->is_free(fixture, i, DISK, X));
+}
+
+/* --- cases --- */
+
+static void test_take_and_give_back(GlDriverFixture *fixture) {
+        for (guint round = 0; round < 2; round++) {
+                GlJob *job = gl_fixture_have(fixture, 0, 1, DISK, X);
+
+                g_assert_cmpint(job->targets[0].kept_by, ==, GL_KEPT_BY_SERVICE);
+                g_assert_cmpint(job->targets[0].scope, ==, GL_SCOPE_HOST);
+                g_assert_nonnull(job->targets[0].scope_reason);
+                g_assert_cmpuint(job->targets[0].size, >, 0);
+                g_assert_cmpuint(job->targets[0].mtime, >, 0);
+                gl_fixture_assert_held(fixture, 0, DISK, X);
+                gl_fixture_give_back(fixture, job);
+                assert_free(fixture, 0, 1);
+        }
+}
+
+static void test_nothing_to_do(GlDriverFixture *fixture) {
+        gl_fixture_give_back(fixture, gl_fixture_have(fixture, 0, 0, DISK, X));
+}
+
+static void test_all_or_nothing(GlDriverFixture *fixture) {
+        fixture->ops->occupy(fixture, 3, DISK, X);
+        gl_assert_refused(gl_fixture_take(fixture, 0, 6, DISK, X), GL_ERROR_CONFLICT);
+        assert_free(fixture, 0, 3);
+        assert_free(fixture, 4, 2);
+
+        fixture->ops->vacate(fixture, 3);
+        gl_fixture_give_back(fixture, gl_fixture_have(fixture, 0, 6, DISK, X));
+        assert_free(fixture, 0, 6);
+}
+
+static void test_conflict_names_everybody(GlDriverFixture *fixture) {
+        guint32 pids[2] = {fixture->ops->occupy(fixture, 1, DISK, X), fixture->ops->occupy(fixture, 3, DISK, R)};
+        GlJob *job = gl_fixture_take(fixture, 0, 5, DISK, X);
+
+        for (guint i = 0; i < 2; i++) {
+                g_autofree char *quoted = gl_quote(job->targets[1 + 2 * i].name);
+
+                gl_assert_names_pid(job, pids[i]);
+                g_assert_nonnull(strstr(job->error->message, quoted));
+        }
+        g_assert_cmpuint(job->obstacles->len, ==, 2);
+        g_assert_false(job->brief);
+        gl_assert_refused(job, GL_ERROR_CONFLICT);
+}
+
+static void check_modes(GlDriverFixture *fixture, GlResourceType type) {
+        for (GlMode theirs = R; theirs <= X; theirs++) {
+                fixture->ops->occupy(fixture, 0, type, theirs);
+                for (GlMode ours = R; ours <= X; ours++) {
+                        GlJob *job;
+
+                        /* Whether a lease tells readers from writers that know of each other is the driver's affair. */
+                        if (type == LEASE && theirs != ours && theirs != X && ours != X)
+                                continue;
+                        job = gl_fixture_take(fixture, 0, 1, type, ours);
+                        if (goes_with(theirs, ours)) {
+                                g_assert_no_error(job->error);
+                                gl_fixture_give_back(fixture, job);
+                        } else {
+                                gl_assert_refused(job, GL_ERROR_CONFLICT);
+                        }
+                }
+                fixture->ops->vacate(fixture, 0);
+        }
+}
+
+static void test_modes_against_strangers(GlDriverFixture *fixture) {
+        check_modes(fixture, DISK);
+}
+
+static void test_leases(GlDriverFixture *fixture) {
+        GlJob *job;
+
+        if (!gl_driver_can(fixture->driver, "lease")) {
+                g_test_skip("the driver has no leases");
+                return;
+        }
+        check_modes(fixture, LEASE);
+        job = gl_fixture_have(fixture, 0, 5, LEASE, X);
+        for (guint i = 0; i < 5; i++)
+                g_assert_false(fixture->ops->is_free(fixture, i, LEASE, R));
+        g_assert_true(fixture->ops->is_free(fixture, 5, LEASE, X));
+        gl_fixture_give_back(fixture, job);
+}
+
+static void test_two_guests_of_ours(GlDriverFixture *fixture) {
+        for (GlMode mode = R; mode <= W; mode++) {
+                GlJob *one = gl_fixture_have(fixture, 0, 1, DISK, mode);
+                GlJob *two = gl_fixture_have(fixture, 0, 1, DISK, mode);
+
+                gl_fixture_give_back(fixture, one);
+                gl_fixture_assert_held(fixture, 0, DISK, mode);
+                gl_fixture_give_back(fixture, two);
+                assert_free(fixture, 0, 1);
+        }
+}
+
+static void test_two_at_once(GlDriverFixture *fixture) {
+        GlJob *jobs[2];
+        guint n = 0;
+
+        for (guint i = 0; i < 2; i++)
+                gl_fixture_start(fixture, jobs[i] = gl_fixture_new_job(fixture, GL_JOB_TAKE, 0, 3, DISK, X));
+        gl_fixture_wait(fixture);
+        for (guint i = 0; i < 2; i++) {
+                if (jobs[i]->error) {
+                        gl_assert_refused(jobs[i], GL_ERROR_CONFLICT);
+                } else {
+                        gl_fixture_give_back(fixture, jobs[i]);
+                        n++;
+                }
+        }
+        g_assert_cmpuint(n, <=, 1);
+        assert_free(fixture, 0, 3);
+}
+
+/* Every way over three modes. */
+static void test_change_mode(GlDriverFixture *fixture) {
+        for (guint way = 0; way < 27; way++) {
+                GlMode modes[] = {way % 3, way / 3 % 3, way / 9};
+                GlJob *job = gl_fixture_have(fixture, 0, 1, DISK, modes[0]);
+
+                for (guint i = 1; i < 3; i++) {
+                        g_autoptr(GlJob) change = gl_fixture_change(fixture, job, modes[i]);
+
+                        g_assert_no_error(change->error);
+                        gl_fixture_assert_held(fixture, 0, DISK, modes[i]);
+                }
+                gl_fixture_give_back(fixture, job);
+                assert_free(fixture, 0, 1);
+        }
+}
+
+static void check_change_refused(GlDriverFixture *fixture, GlMode held, GlMode to) {
+        GlJob *job = gl_fixture_have(fixture, 0, 1, DISK, held);
+        guint32 pid = fixture->ops->occupy(fixture, 0, DISK, held);
+        g_autoptr(GlJob) change = gl_fixture_change(fixture, job, to);
+
+        g_assert_error(change->error, GL_ERROR, GL_ERROR_CONFLICT);
+        gl_assert_names_pid(change, pid);
+        gl_fixture_assert_held(fixture, 0, DISK, held);
+
+        fixture->ops->vacate(fixture, 0);
+        gl_fixture_assert_held(fixture, 0, DISK, held);
+        gl_job_free(g_steal_pointer(&change));
+        change = gl_fixture_change(fixture, job, to);
+        g_assert_no_error(change->error);
+        gl_fixture_assert_held(fixture, 0, DISK, to);
+        gl_fixture_give_back(fixture, job);
+}
+
+static void test_change_mode_refused(GlDriverFixture *fixture) {
+        check_change_refused(fixture, R, W);
+        check_change_refused(fixture, R, X);
+        check_change_refused(fixture, W, R);
+        check_change_refused(fixture, W, X);
+}
+
+static void test_drain(GlDriverFixture *fixture) {
+        for (GlMode mode = R; mode <= X; mode++) {
+                GlJob *job = gl_fixture_have(fixture, 0, 3, DISK, mode);
+                GlJob *drain = gl_fixture_run(fixture, gl_fixture_follow(fixture, GL_JOB_DRAIN, job, mode));
+
+                g_assert_no_error(drain->error);
+                for (guint i = 0; i < 3; i++) {
+                        g_assert_true(drain->targets[i].drained);
+                        g_assert_null(drain->targets[i].drain_reason);
+                        g_assert_nonnull(drain->targets[i].lease);
+                        gl_fixture_assert_held(fixture, i, DISK, mode);
+                }
+                gl_fixture_give_back(fixture, drain);
+                gl_job_free(job);
+        }
+}
+
+static void test_inspect(GlDriverFixture *fixture) {
+        GlJob *job = gl_fixture_have(fixture, 0, 1, DISK, X);
+        guint64 size = job->targets[0].size, mtime = job->targets[0].mtime;
+        g_autoptr(GlJob) held = gl_fixture_run(fixture, gl_fixture_follow(fixture, GL_JOB_INSPECT, job, X));
+        g_autoptr(GlJob) free = NULL;
+
+        g_assert_no_error(held->error);
+        g_assert_cmpuint(held->targets[0].size, ==, size);
+        g_assert_cmpuint(held->targets[0].mtime, ==, mtime);
+        gl_fixture_assert_held(fixture, 0, DISK, X);
+        gl_fixture_give_back(fixture, g_steal_pointer(&held));
+        gl_job_free(job);
+
+        free = gl_fixture_run(fixture, gl_fixture_new_job(fixture, GL_JOB_INSPECT, 0, 1, DISK, R));
+        g_assert_no_error(free->error);
+        g_assert_cmpuint(free->targets[0].size, ==, size);
+        g_assert_null(free->targets[0].lease);
+        assert_free(fixture, 0, 1);
+}
+
+static void test_stale(GlDriverFixture *fixture) {
+        GlJob *job = gl_fixture_new_job(fixture, GL_JOB_TAKE, 0, 4, DISK, X);
+
+        fixture->ops->replace(fixture, 2);
+        gl_assert_refused(gl_fixture_run(fixture, job), GL_ERROR_STALE);
+        assert_free(fixture, 0, 2);
+        assert_free(fixture, 3, 1);
+}
+
+/* What is no conflict matters more: waiting would not help. */
+static void test_stale_beats_conflict(GlDriverFixture *fixture) {
+        GlJob *job = gl_fixture_new_job(fixture, GL_JOB_TAKE, 0, 4, DISK, X);
+
+        fixture->ops->occupy(fixture, 0, DISK, X);
+        fixture->ops->replace(fixture, 2);
+        gl_assert_refused(gl_fixture_run(fixture, job), GL_ERROR_STALE);
+}
+
+static void test_scope(GlDriverFixture *fixture) {
+        GlJob *job = gl_fixture_new_job(fixture, GL_JOB_TAKE, 0, 3, DISK, X);
+
+        job->targets[1].require_scope = GL_SCOPE_FENCED;
+        gl_fixture_run(fixture, job);
+        g_assert_nonnull(strstr(job->error->message, "host"));
+        gl_assert_refused(job, GL_ERROR_STORAGE_UNAVAILABLE);
+        assert_free(fixture, 0, 3);
+
+        job = gl_fixture_new_job(fixture, GL_JOB_TAKE, 0, 1, DISK, X);
+        job->targets[0].require_scope = GL_SCOPE_HOST;
+        g_assert_no_error(gl_fixture_run(fixture, job)->error);
+        gl_fixture_give_back(fixture, job);
+}
+
+static void test_many_targets(GlDriverFixture *fixture) {
+        GlJob *job = gl_fixture_have(fixture, 0, GL_CONFORMANCE_PLACES, DISK, X);
+
+        for (guint i = 0; i < GL_CONFORMANCE_PLACES; i++)
+                g_assert_false(fixture->ops->is_free(fixture, i, DISK, R));
+        gl_fixture_give_back(fixture, job);
+        assert_free(fixture, 0, GL_CONFORMANCE_PLACES);
+}
+
+static void test_adopting(GlDriverFixture *fixture) {
+        GlJob *job = gl_fixture_new_job(fixture, GL_JOB_TAKE, 0, 3, DISK, X);
+
+        job->adopting = TRUE;
+        g_assert_no_error(gl_fixture_run(fixture, job)->error);
+        for (guint i = 0; i < 3; i++)
+                gl_fixture_assert_held(fixture, i, DISK, X);
+        gl_fixture_give_back(fixture, job);
+
+        fixture->ops->occupy(fixture, 1, DISK, X);
+        job = gl_fixture_new_job(fixture, GL_JOB_TAKE, 0, 3, DISK, X);
+        job->adopting = TRUE;
+        gl_assert_refused(gl_fixture_run(fixture, job), GL_ERROR_CONFLICT);
+        assert_free(fixture, 0, 1);
+}
+
+/* --- the suite --- */
+
+typedef struct {
+        const char *name;
+        void (*run)(GlDriverFixture *fixture);
+        const GlDriverFixtureOps *ops;
+} Case;
+
+static const Case cases[] = {
+        {"take-and-give-back", test_take_and_give_back},
+        {"nothing-to-do", test_nothing_to_do},
+        {"all-or-nothing", test_all_or_nothing},
+        {"conflict-names-everybody", test_conflict_names_everybody},
+        {"modes-against-strangers", test_modes_against_strangers},
+        {"leases", test_leases},
+        {"two-guests-of-ours", test_two_guests_of_ours},
+        {"two-at-once", test_two_at_once},
+        {"change-mode", test_change_mode},
+        {"change-mode-refused", test_change_mode_refused},
+        {"drain", test_drain},
+        {"inspect", test_inspect},
+        {"stale", test_stale},
+        {"stale-beats-conflict", test_stale_beats_conflict},
+        {"scope", test_scope},
+        {"many-targets", test_many_targets},
+        {"adopting", test_adopting},
+};
+
+static void run_case(gconstpointer data) {
+        const Case *test = data;
+        GlDriverFixture *fixture = test->ops->set_up();
+
+        test->run(fixture);
+        g_assert_cmpuint(fixture->n_done, ==, fixture->n_started);
+        test->ops->tear_down(fixture);
+}
+
+void gl_driver_conformance_add(const char *prefix, const GlDriverFixtureOps *ops) {
+        for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+                g_autofree char *path = g_strdup_printf("%s/%s", prefix, cases[i].name);
+                Case *test = g_memdup2(&cases[i], sizeof cases[i]);
+
+                test->ops = ops;
+                g_test_add_data_func_full(path, test, run_case, g_free);
+        }
+}
