@@ -47,7 +47,10 @@ typedef struct {
 void gl_saved_guest_free(GlSavedGuest *saved);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GlSavedGuest, gl_saved_guest_free)
 
-/* All that can be read, of GlSavedGuest; what cannot is set aside, and a sentence about each goes to PROBLEMS (of char*, nullable). */
+/*
+ * All that can be read, of GlSavedGuest; what cannot is set aside, and a sentence about each goes to PROBLEMS
+ * (of char*, nullable).
+ */
 GPtrArray *gl_store_load(GlStore *store, GPtrArray *problems);
 
 /* Tells CORE the generations that were recorded. */
