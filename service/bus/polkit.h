@@ -10,6 +10,7 @@
  * polkit nobody else is. At most MAX_QUERIES questions are under way at a time (the bus caps a
  * sender's outstanding calls at 128), the rest queue; per uid at most MAX_DIALOGS dialogs
  * (GL_ERROR_LIMIT_EXCEEDED beyond). A question without a dialog that is not answered within
- * TIMEOUT µs is a no; a dialog has no timeout.
+ * TIMEOUT µs is a no; a dialog has no timeout. Half of MAX_QUERIES (at least 2) is for dialogs, so that people
+ * who think about a password hold up nobody else. BUS is attached to an event loop.
  */
 GlAuthority *gl_polkit_authority_new(sd_bus *bus, guint max_queries, guint max_dialogs, guint64 timeout);

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "bus/bus.h"
+#include "bus/call.h"
+#include "bus/path.h"
+
+/* What the handlers of a Guest object get: valid for one dispatch. */
+typedef struct {
+        GlBus *bus;
+        GlGuest *guest;
+} GlFound;
+
+struct GlBus {
+        sd_bus *connection; /* (owned) */
+        GlBusParts parts;
+        GlCallers *callers;
+        GlFound found;
+        sd_bus_slot *slots[5];
+        guint n_slots;
+        GQueue calls;                 /* of GlCall (owned): all there are */
+        GQueue turns;                 /* of GlCall: those whose turn it is */
+        sd_event_source *turns_source; /* (owned) */
+};
+
+/* manager.c, guest.c */
+int gl_bus_add_manager(GlBus *bus);
+int gl_bus_add_guests(GlBus *bus);
+void gl_bus_emit_properties(GlBus *bus, const GlGuest *guest, guint properties);
+/* Asks the core, then has what changed carried out. */
+static inline void gl_bus_pump(GlBus *bus) {
+        bus->parts.pump(bus->parts.user_data);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <systemd/sd-bus.h>
+
+#include "bus/authority.h"
+#include "bus/bus.h"
+#include "configuration.h"
+#include "core/core.h"
+#include "drivers/driver.h"
+#include "storage/workers.h"
+#include "store/store.h"
+
+/*
+ * The rooms wired together: the core's changes go to the drivers, the processes, the store and the bus, and what
+ * these find goes back into the core. Used by main.c, and by tests with another authority, driver or connection.
+ */
+
+typedef struct GlService GlService;
+
+typedef struct {
+        const GlConfiguration *configuration; /* (borrowed) outlives the service */
+        const char *host_id;
+        const char *host_name;
+        const char *sysroot;     /* (nullable) */
+        const char *runtime_dir; /* (nullable) nothing is kept without one */
+        const char *state_dir;
+} GlServiceOptions;
+
+GlService *gl_service_new(sd_event *event, const GlServiceOptions *options, GError **error);
+void gl_service_free(GlService *service);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(GlService, gl_service_free)
+
+/* DRIVER is owned by the service from now on. */
+void gl_service_add_driver(GlService *service, GlDriver *driver);
+
+/*
+ * Finds the guests of the service before this one, and takes again what they hold. ADOPTED is called when that is
+ * done, or takes longer than storage may; perhaps before this returned. To be done before anybody is answered.
+ */
+typedef void (*GlAdopted)(gpointer user_data);
+void gl_service_adopt(GlService *service, GlAdopted adopted, gpointer user_data);
+
+/* Puts the objects on CONNECTION. AUTHORITY is owned by the service from now on. */
+gboolean gl_service_connect(GlService *service, sd_bus *connection, GlAuthority *authority, GError **error);
+
+GlCore *gl_service_core(GlService *service);
+GlBus *gl_service_bus(GlService *service);
+GlWorkers *gl_service_workers(GlService *service);
+GlStore *gl_service_store(GlService *service); /* (nullable) */
+
+/* Has what the core wants done. Whoever calls the core calls this after it. */
+void gl_service_pump(GlService *service);
