@@ -18,6 +18,7 @@ or an Fd.
 
 import contextlib
 import fcntl
+import itertools
 import os
 import pwd
 import re
@@ -329,8 +330,7 @@ def expect_signal(member, path=None, timeout=5):
 
 # --- other users, processes, files ---
 
-def as_uid(user, groups=()):
-    """A connection of another user (name or uid), with `groups` as its supplementary ones."""
+def _connect_as(user, groups=()):
     entry = pwd.getpwnam(user) if isinstance(user, str) else pwd.getpwuid(user)
     before = os.getgroups()
     # The bus asks the kernel once who connects, and remembers it.
@@ -338,11 +338,16 @@ def as_uid(user, groups=()):
     os.setresgid(entry.pw_gid, entry.pw_gid, 0)
     os.setresuid(entry.pw_uid, entry.pw_uid, 0)
     try:
-        peer = Peer()
+        return Peer()
     finally:
         os.setresuid(0, 0, 0)
         os.setresgid(0, 0, 0)
         os.setgroups(before)
+
+
+def as_uid(user, groups=()):
+    """A connection of another user (name or uid), with `groups` as its supplementary ones."""
+    peer = _connect_as(user, groups)
     at_end(lambda: peer.connection.is_closed() or peer.close())
     return peer
 
@@ -484,24 +489,52 @@ def configure(text):
     at_end(lambda: CONFIG.write_text(''))
 
 
+_rules_made = itertools.count()
+
+
 def polkit_rules(script):
     """Adds a polkit rule, before those in rules/; the next one takes its place."""
     path = RULES / '00-of-this-test.rules'
-    if not path.exists():
-        at_end(lambda: _change_rules(path.unlink))
-    _change_rules(lambda: path.with_suffix('.new').write_text(script) and path.with_suffix('.new').rename(path))
-
-
-def _change_rules(change):
+    mark = f'{next(_rules_made)}'
+    script = f'''polkit.addRule(function(action) {{
+        if (action.id == "{NAME}.revoke" && action.lookup("rules") == "{mark}") return polkit.Result.YES;
+    }});
+    {script}'''
     running = has_owner('org.freedesktop.PolicyKit1')
-    changed = []
-    subscription = bus.connection.signal_subscribe(
-        'org.freedesktop.PolicyKit1', None, 'Changed', None, None, Gio.DBusSignalFlags.NONE,
-        lambda *_: changed.append(True))
-    bus.ask_bus('GetId', '()')
-    change()
-    wait_until(lambda: changed or not running, 'polkit to read its rules again')
-    bus.connection.signal_unsubscribe(subscription)
+    if not path.exists():
+        at_end(lambda: _remove_rules(path))
+    path.with_suffix('.new').write_text(script)
+    path.with_suffix('.new').rename(path)
+    _wait_for_rules(running, lambda: _are_in_force(mark))
+
+
+def _remove_rules(path):
+    running = has_owner('org.freedesktop.PolicyKit1')
+    mark = re.search(r'lookup\("rules"\) == "(\d+)"', path.read_text())[1]
+    path.unlink()
+    _wait_for_rules(running, lambda: not _are_in_force(mark))
+
+
+def _wait_for_rules(running, condition):
+    """One that starts later reads them as they are. (polkit's signal Changed would not do: it has other causes.)"""
+    if running:
+        wait_until(condition, 'polkit to read its rules again')
+
+
+def _are_in_force(mark):
+    """Asks polkit about a user who may do nothing unless those very rules say so."""
+    subject = _connect_as('bob')
+    try:
+        (authorized, _challenge, _details), = bus.connection.call_sync(
+            'org.freedesktop.PolicyKit1', '/org/freedesktop/PolicyKit1/Authority',
+            'org.freedesktop.PolicyKit1.Authority', 'CheckAuthorization',
+            GLib.Variant('((sa{sv})sa{ss}us)', (
+                ('system-bus-name', {'name': GLib.Variant('s', subject.name)}), f'{NAME}.revoke', {'rules': mark}, 0,
+                '')),
+            None, Gio.DBusCallFlags.NONE, 20000, None).unpack()
+    finally:
+        subject.close()
+    return authorized
 
 
 def end_polkit(how=signal.SIGKILL):
