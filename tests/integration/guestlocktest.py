@@ -313,10 +313,14 @@ class Signals:
         seen, self.seen = self.seen, []
         return seen
 
+    def until_now(self):
+        """The same when others than the peer have called: all that the service has sent until now."""
+        self.peer.call(ROOT, 'org.freedesktop.DBus.Peer', 'Ping')
+        return self.so_far()
+
     def nothing_else(self):
         """The service has sent nothing that was not expected."""
-        self.peer.call(ROOT, 'org.freedesktop.DBus.Peer', 'Ping')
-        unexpected = self.so_far()
+        unexpected = self.until_now()
         assert not unexpected, f'unexpected: {unexpected}'
 
 

@@ -236,7 +236,7 @@ def calls_keep_their_order():
     for _ in range(10):
         pending += [guest.later.Acquire({}), guest.later.Release({})]
     results = [call.result() for call in pending]
-    equal([member for _, member, _ in signals.so_far()], ['LeasesAcquired', 'LeasesReleased'] * 10)
+    equal([member for _, member, _ in signals.until_now()], ['LeasesAcquired', 'LeasesReleased'] * 10)
     generations = results[::2]
     equal(generations, sorted(set(generations)))
 

@@ -54,7 +54,7 @@ def lease_in_five_lines():
     started, resources = result.stdout.splitlines()
     assert re.fullmatch(f'ot "{PATH}" [0-9]+', started), started
     assert resources.startswith('aa{sv} 1 ') and f'"name" s "{path}"' in resources and '"state" s "held"' in resources
-    equal([member for _, member, _ in signals.so_far()],
+    equal([member for _, member, _ in signals.until_now()],
           ['InterfacesAdded', 'LeasesAcquired', 'LeasesReleased', 'InterfacesRemoved'])
 
 
