@@ -20,6 +20,7 @@ void gl_core_note_generation(GlCore *core, const GlNode *node, GlMode mode, guin
                 }
                 last = g_new0(GlLastGeneration, 1);
                 last->node = *node;
+                last->exclusive = last->shared = core->forgotten;
                 g_hash_table_insert(core->last_generations, &last->node, last);
         }
         if (mode == GL_MODE_EXCLUSIVE)

@@ -154,6 +154,14 @@ static void test_state_is_good(void) {
                     "changed a state,generation,acquired-at,resources", "reply 5 ok g3");
 }
 
+static void remember_others(CoreFixture *f, guint n, guint64 generation) {
+        for (guint i = 0; i < n; i++) {
+                GlNode node = {.device = 4711, .inode = i};
+
+                gl_core_set_last_generation(f->core, &node, GL_MODE_EXCLUSIVE, generation + i);
+        }
+}
+
 static void assert_stale(CoreFixture *f, const char *state, gboolean driver_is_asked) {
         guint call = f->n_calls + 1;
         g_autofree char *reply = g_strdup_printf("reply %u Stale", call);
@@ -222,6 +230,30 @@ static void test_generations_grow(void) {
         g_assert_cmpuint(core_guest(f, "b")->generation, ==, before + 8);
 }
 
+/* Who is not remembered any more may have written until the moment when he was forgotten. */
+static void test_state_is_forgotten(void) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+        g_autofree char *state = NULL;
+        guint64 later;
+
+        have_released(f, "a", "/x:X", &state);
+        later = core_guest(f, "a")->generation + 1;
+        remember_others(f, 65536, later);
+        assert_stale(f, state, FALSE);
+
+        /* Nor does a grant of another mode that is remembered say that there was none of this one. */
+        gl_core_set_last_generation(f->core, &core_disk(f, "/x")->place->node, GL_MODE_SHARED, 1);
+        assert_stale(f, state, FALSE);
+
+        core_acquire(f, "a");
+        core_release(f, "a");
+        g_free(state);
+        state = g_strdup(f->text);
+        core_forget_lines(f);
+        core_acquire(f, "a", .state = state);
+        g_assert_cmpint(core_guest(f, "a")->state, ==, GL_GUEST_HELD);
+}
+
 int main(int argc, char **argv) {
         static const struct {
                 const char *name;
@@ -236,6 +268,7 @@ int main(int argc, char **argv) {
                 {"two-acquires-of-one-guest", test_two_acquires_of_one_guest},
                 {"state-is-good", test_state_is_good},
                 {"state-is-stale", test_state_is_stale},
+                {"state-is-forgotten", test_state_is_forgotten},
                 {"generations-grow", test_generations_grow},
         };
 
