@@ -47,6 +47,12 @@ void gl_op_attempt_to_take(GlCore *core, GlOp *op);
 /* What the caller wants besides resources. The process is watched from here on. */
 void gl_op_set_acquire_spec(GlCore *core, GlOp *op, const GlAcquireSpec *spec);
 
+/*
+ * Nobody else may have written in between: no grant to a writer since the generation in the state string, which OP
+ * has. The looks of the images are compared when they are locked.
+ */
+gboolean gl_op_check_state_generations(GlCore *core, GlOp *op, GError **error);
+
 /* --- grant.c: the answer --- */
 
 /*

@@ -38,11 +38,7 @@ static gboolean collect_missing(GlCore *core, GlOp *op) {
         return idle;
 }
 
-/*
- * Nobody else may have written in between: no grant to a writer since the generation in the state string. The
- * looks of the images are compared later, when they are locked.
- */
-static gboolean check_state_generations(GlCore *core, GlOp *op, GError **error) {
+gboolean gl_op_check_state_generations(GlCore *core, GlOp *op, GError **error) {
         gboolean same = g_str_equal(op->state->uuid, op->guest->uuid) && g_str_equal(op->state->host_id, core->host_id);
 
         for (guint i = 0; same && i < op->resources->len; i++) {
@@ -70,6 +66,8 @@ static gboolean check_state_generations(GlCore *core, GlOp *op, GError **error) 
 }
 
 static void start_taking(GlCore *core, GlOp *op) {
+        GlJob *job;
+
         for (guint i = 0; i < op->resources->len; i++) {
                 GlResource *resource = g_ptr_array_index(op->resources, i);
                 GlMode mode = gl_op_mode(op, resource);
@@ -78,7 +76,9 @@ static void start_taking(GlCore *core, GlOp *op) {
                         resource->claim = gl_table_enter(core->table, resource->place, mode, resource);
                 resource->claim->pending = TRUE;
         }
-        gl_op_start_job(core, op, gl_op_new_job(core, op, GL_JOB_TAKE, op->resources));
+        job = gl_op_new_job(core, op, GL_JOB_TAKE, op->resources);
+        job->generation = gl_core_next_generation(core);
+        gl_op_start_job(core, op, job);
 }
 
 static gboolean overlap_each_other(GlOp *op, GError **error) {
@@ -125,7 +125,7 @@ void gl_op_attempt_to_take(GlCore *core, GlOp *op) {
                 gl_op_stay(core, op, FALSE, verdict == GL_VERDICT_BRIEF);
                 return;
         }
-        if ((op->state && !check_state_generations(core, op, &error)) || !gl_op_check_unbound_quota(core, op, &error)) {
+        if ((op->state && !gl_op_check_state_generations(core, op, &error)) || !gl_op_check_unbound_quota(core, op, &error)) {
                 gl_op_fail(core, op, error);
                 return;
         }

@@ -163,6 +163,12 @@ gboolean gl_op_check_unbound_quota(GlCore *core, GlOp *op, GError **error);
 
 /* --- generations --- */
 guint64 gl_core_draw_generation(GlCore *core);
+/* The one that would be drawn now. */
+guint64 gl_core_next_generation(const GlCore *core);
+/* What the driver has found out about generations while it did JOB. */
+void gl_core_note_job_generations(GlCore *core, const GlJob *job);
+/* The one that what JOB took is granted with. */
+guint64 gl_core_generation_of_job(GlCore *core, const GlJob *job);
 const GlLastGeneration *gl_core_last_generation(GlCore *core, const GlNode *node);
 void gl_core_note_generation(GlCore *core, const GlNode *node, GlMode mode, guint64 generation);
 

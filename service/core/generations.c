@@ -39,7 +39,29 @@ const GlLastGeneration *gl_core_last_generation(GlCore *core, const GlNode *node
 }
 
 /* The clock alone would do but for two draws in one microsecond and clocks that are set back. */
+guint64 gl_core_next_generation(const GlCore *core) {
+        return MAX(core->last_generation + 1, (guint64) core->realtime);
+}
+
 guint64 gl_core_draw_generation(GlCore *core) {
-        core->last_generation = MAX(core->last_generation + 1, (guint64) core->realtime);
+        core->last_generation = gl_core_next_generation(core);
         return core->last_generation;
+}
+
+void gl_core_note_job_generations(GlCore *core, const GlJob *job) {
+        for (guint i = 0; i < job->n_targets; i++) {
+                const GlTarget *target = &job->targets[i];
+
+                if (target->recorded.exclusive != 0)
+                        gl_core_note_generation(core, &target->place->node, GL_MODE_EXCLUSIVE,
+                                                target->recorded.exclusive);
+                if (target->recorded.shared != 0)
+                        gl_core_note_generation(core, &target->place->node, GL_MODE_SHARED, target->recorded.shared);
+        }
+        if (job->generation_is_recorded)
+                core->last_generation = MAX(core->last_generation, job->generation);
+}
+
+guint64 gl_core_generation_of_job(GlCore *core, const GlJob *job) {
+        return job->generation_is_recorded ? job->generation : gl_core_draw_generation(core);
 }

@@ -139,15 +139,19 @@ static gboolean save_hidden_too(GlCore *core, GlGuest *guest, GError **error) {
         return saved;
 }
 
-/* The guest as it is once it has what JOB took. Returns its generation. */
+/* The guest as it is once it has what JOB took. Returns the generation that this is granted with. */
 static guint64 grant(GlCore *core, GlOp *op, GlJob *job) {
         GlGuest *guest = op->guest;
-        guint64 before = guest->generation;
+        guint64 before = guest->generation, generation = before;
 
-        if (job || (guest->state != GL_GUEST_HELD && !op->register_only))
-                guest->generation = gl_core_draw_generation(core);
         if (job)
-                grant_targets(core, op, job, guest->generation);
+                generation = gl_core_generation_of_job(core, job);
+        else if (guest->state != GL_GUEST_HELD && !op->register_only)
+                generation = gl_core_draw_generation(core);
+        /* One that was drawn later may have been granted already, to a disk that was plugged meanwhile. */
+        guest->generation = MAX(before, generation);
+        if (job)
+                grant_targets(core, op, job, generation);
         if (op->process.pid != 0)
                 gl_guest_bind(core, guest, op->role, &op->process);
         if (!op->register_only && !gl_guest_any_in(guest, GL_RESOURCE_LOST))
@@ -156,7 +160,7 @@ static guint64 grant(GlCore *core, GlOp *op, GlJob *job) {
                 guest->acquired_at = core->realtime;
                 gl_core_touch(core, guest, GL_PROPERTY_GENERATION | GL_PROPERTY_ACQUIRED_AT);
         }
-        return guest->generation;
+        return generation;
 }
 
 void gl_op_commit(GlCore *core, GlOp *op, GlJob *job) {
@@ -271,12 +275,14 @@ static gboolean check_taken(GlCore *core, GlOp *op, const GlJob *job, GPtrArray 
                 return FALSE;
         }
         return gl_op_may_still_start(core, op, error) && gl_op_check_unbound_quota(core, op, error) &&
-               check_state_looks(op, job, error) && check_lost_unchanged(job, resources, error);
+               (!op->state || gl_op_check_state_generations(core, op, error)) && check_state_looks(op, job, error) &&
+               check_lost_unchanged(job, resources, error);
 }
 
 void gl_op_taken(GlCore *core, GlOp *op, GlJob *job, GPtrArray *resources) {
         GError *error = NULL;
 
+        gl_core_note_job_generations(core, job);
         if (job->error) {
                 acquire_failed(core, op, job);
         } else if (check_taken(core, op, job, resources, &error)) {

@@ -27,6 +27,8 @@ void gl_job_free(GlJob *job) {
         }
         g_free(job->targets);
         g_free(job->driver);
+        g_free(job->guest_uuid);
+        g_free(job->guest_name);
         g_clear_error(&job->error);
         g_clear_pointer(&job->obstacles, g_ptr_array_unref);
         g_free(job);

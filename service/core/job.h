@@ -52,6 +52,12 @@ static inline void gl_handle_unref(GlHandle *handle) {
 
 typedef struct GlJob GlJob;
 
+/* The newest generations that somebody was granted for writing; 0: none that is known. */
+typedef struct {
+        guint64 exclusive;
+        guint64 shared;
+} GlRecorded;
+
 typedef struct {
         /* What the core says. */
         GlResourceType type;
@@ -61,6 +67,7 @@ typedef struct {
         GlMode mode;
         GlMode held_mode;
         GlScope require_scope;
+        guint64 generation; /* what it is held with; of a TAKE that is adopting, what it was held with. 0: not held */
         gpointer resource; /* the core's own; nobody else looks at it */
 
         /* The driver's own record of a lease (its descriptors). TAKE sets it, GIVE_BACK
@@ -73,6 +80,7 @@ typedef struct {
         GlKeptBy kept_by;
         guint64 size;  /* bytes */
         guint64 mtime; /* ns; 0 where it means nothing (block devices) */
+        GlRecorded recorded; /* by TAKE and CHANGE_MODE: what the storage itself remembers, from before this job */
         gboolean drained;
         char *drain_reason; /* (owned) (nullable) what still writes, in words */
 } GlTarget;
@@ -82,14 +90,24 @@ struct GlJob {
         guint64 id;
         char *driver;
         guint32 owner_uid;   /* of the guest: stuck work is counted per uid */
+        char *guest_uuid;    /* (owned) */
+        char *guest_name;    /* (owned) */
         guint32 holder_pid;  /* 0: the guest has no live process, so that a QEMU on the image is somebody else's */
         gboolean adopting;   /* TAKE after a restart of the service, for a guest that already runs */
+        gint64 realtime;     /* µs, CLOCK_REALTIME, when it was made */
+        /* TAKE that is not adopting, and CHANGE_MODE: larger than any that the core has granted. */
+        guint64 generation;
         guint n_targets;
         GlTarget *targets;
 
         /* The driver's answer. */
         GError *error;        /* (owned) (nullable) GL_ERROR; NULL is success */
         GPtrArray *obstacles; /* (owned) (nullable) of GlObstacle, with GL_ERROR_CONFLICT */
+        /*
+         * Success, and the storage itself remembers now that it is granted with `generation`, which the driver has
+         * made larger than what it remembered before. Otherwise the core draws one when it grants.
+         */
+        gboolean generation_is_recorded;
         /* With GL_ERROR_CONFLICT: it may well be over in a moment (qemu-img, udev); try again for a second. */
         gboolean brief;
 

@@ -298,6 +298,9 @@ GlJob *gl_op_new_job(GlCore *core, GlOp *op, GlJobKind kind, GPtrArray *resource
 
         job->id = ++core->last_job;
         job->owner_uid = op->guest->owner_uid;
+        job->guest_uuid = g_strdup(op->guest->uuid);
+        job->guest_name = g_strdup(op->guest->name);
+        job->realtime = core->realtime;
         for (guint role = 0; role < GL_N_PROCESSES && job->holder_pid == 0; role++)
                 job->holder_pid = op->guest->processes[role].pid;
         if (op->process.pid != 0)
@@ -314,6 +317,7 @@ GlJob *gl_op_new_job(GlCore *core, GlOp *op, GlJobKind kind, GPtrArray *resource
                 target->mode = gl_op_mode(op, resource);
                 target->held_mode = resource->mode;
                 target->require_scope = op->guest->require_scope;
+                target->generation = resource->state == GL_RESOURCE_REGISTERED ? 0 : resource->generation;
                 target->resource = resource;
                 target->lease = resource->lease;
                 target->size = resource->size;

@@ -51,6 +51,13 @@ void gl_core_remove_unless_wanted(GlCore *core, GlOp *op, GlResource *resource) 
 
 /* --- raising and lowering --- */
 
+static GlJob *new_change_job(GlCore *core, GlOp *op) {
+        GlJob *job = gl_op_new_job(core, op, GL_JOB_CHANGE_MODE, op->resources);
+
+        job->generation = gl_core_next_generation(core);
+        return job;
+}
+
 /*
  * While the driver is at it the claim is exclusive, so that neither the old nor the new mode lets anybody in.
  */
@@ -67,13 +74,13 @@ static void start_changing(GlCore *core, GlOp *op, GlResource *resource) {
                 op->kind = &gl_change_mode_kind;
                 resource->claim->pending = TRUE;
                 gl_table_set_mode(core->table, resource->claim, GL_MODE_EXCLUSIVE);
-                gl_op_start_job(core, op, gl_op_new_job(core, op, GL_JOB_CHANGE_MODE, op->resources));
+                gl_op_start_job(core, op, new_change_job(core, op));
         }
 }
 
 /* The driver has it in MODE, which cannot be kept. */
 static void change_back(GlCore *core, GlOp *op, GlResource *resource, GlMode mode) {
-        GlJob *job = gl_op_new_job(core, op, GL_JOB_CHANGE_MODE, op->resources);
+        GlJob *job = new_change_job(core, op);
 
         job->targets[0].mode = resource->mode;
         job->targets[0].held_mode = mode;
@@ -87,14 +94,15 @@ static void settle_mode(GlCore *core, GlResource *resource) {
         core->again = TRUE;
 }
 
-static void commit_mode(GlCore *core, GlOp *op, GlResource *resource, GlMode mode) {
+static void commit_mode(GlCore *core, GlOp *op, GlResource *resource, GlMode mode, guint64 granted) {
         GlGuest *guest = op->guest;
         GlMode before = resource->mode;
         guint64 generation = resource->generation, guest_generation = guest->generation;
         GlChange *change;
 
         resource->mode = mode;
-        resource->generation = guest->generation = gl_core_draw_generation(core);
+        resource->generation = granted;
+        guest->generation = MAX(guest->generation, granted);
         if (!gl_guest_save(core, guest, op->cancelled ? NULL : &op->cancelled) && !op->changing_back) {
                 resource->mode = before;
                 resource->generation = generation;
@@ -119,6 +127,7 @@ static void change_mode_job_done(GlCore *core, GlOp *op, GlJob *job, GPtrArray *
         const GlTarget *target = &job->targets[0];
         GlMode mode = job->error ? target->held_mode : target->mode;
 
+        gl_core_note_job_generations(core, job);
         resource->lease = target->lease;
         if (mode == resource->mode) {
                 settle_mode(core, resource);
@@ -126,7 +135,7 @@ static void change_mode_job_done(GlCore *core, GlOp *op, GlJob *job, GPtrArray *
         } else if (op->cancelled && !op->changing_back) {
                 change_back(core, op, resource, mode);
         } else {
-                commit_mode(core, op, resource, mode);
+                commit_mode(core, op, resource, mode, gl_core_generation_of_job(core, job));
         }
 }
 

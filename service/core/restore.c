@@ -169,6 +169,7 @@ static void go_on_or_finish(GlCore *core, GlOp *op) {
 }
 
 static void retake_job_done(GlCore *core, GlOp *op, GlJob *job, GPtrArray *resources) {
+        gl_core_note_job_generations(core, job);
         if (!is_given_a_moment(core, op, job->error))
                 settle_retake(core, g_ptr_array_index(resources, 0), job);
         go_on_or_finish(core, op);

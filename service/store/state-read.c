@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/names.h"
 #include "core/obstacle.h"
+#include "core/quoted.h"
 
 #define MAX_NAME_BYTES  4096 /* the configuration allows no more */
 #define MAX_PATH_BYTES  8192 /* PATH_MAX and what the kernel may add to it */
@@ -44,53 +45,12 @@ static char *read_value(Reader *reader, const char *key) {
         return value;
 }
 
-/* A backslash and what follows it: how many characters it takes, 0 if it is none that g_strescape() makes. */
-static gsize unescape_one(const char *text, gsize left, char *byte) {
-        static const char letters[] = "bfnrtv\\\"", bytes[] = "\b\f\n\r\t\v\\\"";
-        const char *letter;
-
-        if (left < 2)
-                return 0;
-        letter = memchr(letters, text[1], sizeof(letters) - 1);
-        if (letter) {
-                *byte = bytes[letter - letters];
-                return 2;
-        }
-        if (left < 4 || text[1] < '0' || text[1] > '3' || text[2] < '0' || text[2] > '7' || text[3] < '0' ||
-            text[3] > '7')
-                return 0;
-        *byte = (char) (((text[1] - '0') << 6) | ((text[2] - '0') << 3) | (text[3] - '0'));
-        return *byte ? 4 : 0;
-}
-
-static char *unquote(const char *text) {
-        gsize length = strlen(text);
-        g_autoptr(GString) plain = g_string_sized_new(length);
-
-        if (length < 2 || text[0] != '"' || text[length - 1] != '"')
-                return NULL;
-        for (gsize at = 1, end = length - 1; at < end;) {
-                char byte = text[at];
-                gsize taken = 1;
-
-                if (byte == '"')
-                        return NULL;
-                if (byte == '\\')
-                        taken = unescape_one(text + at, end - at, &byte);
-                if (taken == 0)
-                        return NULL;
-                g_string_append_c(plain, byte);
-                at += taken;
-        }
-        return g_string_free(g_steal_pointer(&plain), FALSE);
-}
-
 static char *read_bytes(Reader *reader, const char *key, gsize max) {
         g_autofree char *value = read_value(reader, key), *bytes = NULL;
 
         if (!value)
                 return NULL;
-        bytes = unquote(value);
+        bytes = gl_quoted_read(value);
         if (!bytes)
                 complain(reader, key, "is not a text in quotes");
         else if (strlen(bytes) > max)

@@ -9,18 +9,18 @@
 
 #include "core/error.h"
 #include "core/obstacle.h"
+#include "core/quoted.h"
 
 char *gl_state_file_name(const char *uuid, guint32 owner_uid) {
         return owner_uid == 0 ? g_strdup(uuid) : g_strdup_printf("%s_u%" G_GUINT32_FORMAT, uuid, owner_uid);
 }
 
 static void set_text(GKeyFile *file, const char *group, const char *key, const char *text) {
-        g_autofree char *escaped = NULL, *quoted = NULL;
+        g_autofree char *quoted = NULL;
 
         if (!text)
                 return;
-        escaped = g_strescape(text, NULL);
-        quoted = g_strdup_printf("\"%s\"", escaped);
+        quoted = gl_quoted_write(text);
         g_key_file_set_value(file, group, key, quoted);
 }
 

@@ -194,6 +194,20 @@ static void look(CoreFixture *f, GlTarget *target) {
         target->drained = !disk->undrained;
 }
 
+static void remember(CoreFixture *f, GlJob *job, GlTarget *target) {
+        CoreDisk *disk = core_disk(f, target->name);
+
+        target->recorded = disk->recorded;
+        if (!disk->remembers || job->adopting || target->mode == GL_MODE_READONLY)
+                return;
+        job->generation = MAX(job->generation, MAX(disk->recorded.exclusive, disk->recorded.shared) + 1);
+        job->generation_is_recorded = TRUE;
+        if (target->mode == GL_MODE_EXCLUSIVE)
+                disk->recorded.exclusive = job->generation;
+        else
+                disk->recorded.shared = job->generation;
+}
+
 static void perform_take(CoreFixture *f, GlJob *job) {
         job->error = refusal_of(f, job);
         for (guint i = 0; i < job->n_targets && !job->error; i++) {
@@ -204,6 +218,7 @@ static void perform_take(CoreFixture *f, GlJob *job) {
                 target->lease = gl_table_enter(f->locks, target->place, target->mode, NULL);
                 g_ptr_array_add(f->leases, target->lease);
                 look(f, target);
+                remember(f, job, target);
         }
 }
 
@@ -218,6 +233,7 @@ static void perform_change_mode(CoreFixture *f, GlJob *job) {
                 return;
         g_assert_false(gl_table_conflicts(f->locks, target->place, target->mode, lease, NULL));
         gl_table_set_mode(f->locks, lease, target->mode);
+        remember(f, job, target);
 }
 
 static void perform(CoreFixture *f, GlJob *job) {

@@ -29,6 +29,8 @@ typedef struct {
         gboolean undrained;
         gboolean hangs; /* answers only when told */
         guint64 size, mtime;
+        gboolean remembers; /* what it was granted with, in: */
+        GlRecorded recorded;
 } CoreDisk;
 
 typedef struct {

@@ -230,6 +230,59 @@ static void test_generations_grow(void) {
         g_assert_cmpuint(core_guest(f, "b")->generation, ==, before + 8);
 }
 
+/* What the storage has recorded is what is granted, and what is granted is past it; the rest goes on from there. */
+static void test_generations_that_are_recorded(void) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+        guint64 later = (guint64) f->realtime + 1000;
+
+        core_disk(f, "/x")->remembers = TRUE;
+        core_disk(f, "/x")->recorded.shared = later;
+        core_have(f, "a", "/x:R", 0);
+        g_assert_cmpuint(core_guest(f, "a")->generation, ==, later + 1);
+        core_plug(f, "a", "/x:X", 0);
+        g_assert_cmpint(f->code, ==, -1);
+        g_assert_cmpuint(core_guest(f, "a")->generation, ==, core_disk(f, "/x")->recorded.exclusive);
+        g_assert_cmpuint(core_resource(f, "a", "/x")->generation, ==, core_disk(f, "/x")->recorded.exclusive);
+        core_have(f, "b", "/y:X", 0);
+        g_assert_cmpuint(core_guest(f, "b")->generation, >, core_guest(f, "a")->generation);
+}
+
+/* A disk that was plugged meanwhile was granted later: the guest's own generation never falls. */
+static void test_generations_of_calls_that_cross(void) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+        guint64 plugged;
+
+        core_disk(f, "/y")->remembers = TRUE;
+        core_have(f, "a", "/x:X", 0);
+        core_disk(f, "/y")->hangs = TRUE;
+        core_plug(f, "a", "/y:X", 0);
+        core_plug(f, "a", "/z:X", 0);
+        plugged = core_guest(f, "a")->generation;
+        core_answer(f);
+        g_assert_cmpint(f->code, ==, -1);
+        g_assert_cmpuint(core_guest(f, "a")->generation, ==, plugged);
+        g_assert_cmpuint(core_resource(f, "a", "/y")->generation, ==, core_disk(f, "/y")->recorded.exclusive);
+}
+
+/* Only its storage knows of the other host's guest. */
+static void test_state_is_stale_by_record(void) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+        g_autofree char *state = NULL;
+
+        core_disk(f, "/x")->remembers = TRUE;
+        have_released(f, "a", "/x:X", &state);
+        core_acquire(f, "a", .state = state);
+        g_assert_cmpint(f->code, ==, -1);
+        core_release(f, "a");
+        g_free(state);
+        state = g_strdup(f->text);
+
+        core_disk(f, "/x")->recorded.exclusive++;
+        core_disk(f, "/x")->remembers = FALSE;
+        assert_stale(f, state, TRUE);
+        assert_stale(f, state, FALSE); /* now we know it too */
+}
+
 /* Who is not remembered any more may have written until the moment when he was forgotten. */
 static void test_state_is_forgotten(void) {
         g_autoptr(CoreFixture) f = core_fixture_new();
@@ -260,6 +313,9 @@ int main(int argc, char **argv) {
                 GTestFunc test;
         } tests[] = {
                 {"grant", test_grant},
+                {"generations-that-are-recorded", test_generations_that_are_recorded},
+                {"generations-of-calls-that-cross", test_generations_of_calls_that_cross},
+                {"state-is-stale-by-record", test_state_is_stale_by_record},
                 {"all-or-nothing", test_all_or_nothing},
                 {"names-everybody", test_names_everybody},
                 {"overlap-within-one-guest", test_overlap_within_one_guest},
