@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/obstacle.h"
 #include "drivers/file-locks.h"
+#include "drivers/file-lockspace.h"
 #include "drivers/file-obstacles.h"
 #include "storage/source.h"
 
@@ -24,68 +25,10 @@
  * scope says so.
  */
 
-/* --- what went wrong --- */
-
 static void close_fd(int *fd) {
         if (*fd >= 0)
                 close(*fd);
         *fd = -1;
-}
-
-void gl_file_verdict_clear(GlFileVerdict *verdict) {
-        g_clear_error(&verdict->error);
-        g_clear_pointer(&verdict->obstacles, g_ptr_array_unref);
-        verdict->brief = FALSE;
-}
-
-static gboolean is_conflict(const GError *error) {
-        return g_error_matches(error, GL_ERROR, GL_ERROR_CONFLICT);
-}
-
-void gl_file_verdict_merge(GlFileVerdict *into, GlFileVerdict *from) {
-        if (!from->error)
-                return;
-
-        if (into->error && is_conflict(into->error) && is_conflict(from->error)) {
-                g_prefix_error(&from->error, "%s ", into->error->message);
-                g_ptr_array_extend_and_steal(into->obstacles, g_steal_pointer(&from->obstacles));
-                g_clear_error(&into->error);
-                into->error = g_steal_pointer(&from->error);
-                into->brief = into->brief && from->brief;
-        } else if (!into->error || is_conflict(into->error)) {
-                gl_file_verdict_clear(into);
-                *into = *from;
-                *from = (GlFileVerdict){0};
-        }
-        gl_file_verdict_clear(from);
-}
-
-static void add_error(GlFileVerdict *verdict, GError *error) {
-        GlFileVerdict one = {.error = error};
-
-        gl_file_verdict_merge(verdict, &one);
-}
-
-static void add_conflict(GlFileVerdict *verdict, const GlTarget *target, GPtrArray *obstacles, gboolean brief) {
-        g_autofree char *sentence = gl_obstacles_to_sentence(target->type, target->name, obstacles);
-        GlFileVerdict one = {
-                .error = g_error_new_literal(GL_ERROR, GL_ERROR_CONFLICT, sentence),
-                .obstacles = obstacles,
-                .brief = brief,
-        };
-
-        gl_file_verdict_merge(verdict, &one);
-}
-
-static const char *noun(const GlTarget *target) {
-        return target->type == GL_RESOURCE_DISK ? "Disk" : "Lease";
-}
-
-static GError *new_errno_error(const GlTarget *target, const char *what, int saved_errno) {
-        g_autofree char *name = gl_quote(target->name);
-
-        return g_error_new(GL_ERROR, gl_error_code_from_errno(saved_errno), "%s %s cannot be %s: %s.", noun(target),
-                           name, what, g_strerror(saved_errno));
 }
 
 /* --- locks and claims --- */
@@ -98,30 +41,13 @@ static GlLockLayout layout_of(const GlTarget *target, const GlFileOptions *optio
         };
 }
 
-/* R: what a function of file-locks.h returned. */
-static gboolean check_locks(int r, int fd, const GlTarget *target, const GlLockLayout *layout,
-                            const GlLockConflict *conflict, GlFileVerdict *verdict) {
-        if (r == 0)
-                return TRUE;
-
-        if (r == -EAGAIN) {
-                GPtrArray *obstacles = g_ptr_array_new_with_free_func((GDestroyNotify) gl_obstacle_free);
-
-                gl_file_obstacles_add_lock(obstacles, fd, layout, conflict);
-                add_conflict(verdict, target, obstacles, conflict->brief);
-        } else {
-                add_error(verdict, new_errno_error(target, "locked", -r));
-        }
-        return FALSE;
-}
-
 static gboolean check_qemu(int fd, const GlTarget *target, const GlLockLayout *layout, GlFileVerdict *verdict) {
         GlLockConflict conflict;
         int r = 0;
 
         if (layout->disk)
                 r = gl_locks_look_for_qemu(fd, target->mode, &conflict);
-        return check_locks(r, fd, target, layout, &conflict, verdict);
+        return gl_file_verdict_heed_locks(verdict, r, fd, target, layout, &conflict);
 }
 
 static gboolean needs_claim(const GlTarget *target) {
@@ -148,9 +74,9 @@ static gboolean claim(int fd, const GlTarget *target, const GlFileOptions *optio
 
                 /* multipathd, LVM and blkid claim devices for moments. */
                 gl_file_obstacles_add_claim(obstacles, source->device, options->sysroot);
-                add_conflict(verdict, target, obstacles, TRUE);
+                gl_file_verdict_add_conflict(verdict, target, obstacles, TRUE);
         } else {
-                add_error(verdict, new_errno_error(target, "claimed", errno));
+                gl_file_verdict_add_error(verdict, gl_file_error_from_errno(target, "claimed", errno));
         }
         return FALSE;
 }
@@ -162,7 +88,7 @@ static gboolean look_at_image(int fd, GlTarget *target, GError **error) {
         guint64 size;
 
         if (fstat(fd, &st) < 0 || (S_ISBLK(st.st_mode) && ioctl(fd, BLKGETSIZE64, &size) < 0)) {
-                g_propagate_error(error, new_errno_error(target, "examined", errno));
+                g_propagate_error(error, gl_file_error_from_errno(target, "examined", errno));
                 return FALSE;
         }
 
@@ -173,7 +99,9 @@ static gboolean look_at_image(int fd, GlTarget *target, GError **error) {
 }
 
 /* REASON is set to why it reaches no further. */
-static GlScope scope_of(const GlSource *source, const char **reason) {
+static GlScope scope_of(const GlSource *source, const GlFacts *kept, const char **reason) {
+        gboolean is_kept = kept && kept->kind == GL_STORAGE_SHARED;
+
         switch (source->kind) {
         case GL_STORAGE_SHARED:
                 *reason = source->kind_reason;
@@ -183,14 +111,19 @@ static GlScope scope_of(const GlSource *source, const char **reason) {
                 return GL_SCOPE_MOUNT;
         case GL_STORAGE_LOCAL:
         default:
+                if (is_kept) {
+                        *reason = "its file system keeps locks on this host; the lockspace directory is shared, with "
+                                  "hosts that call it by the same name";
+                        return GL_SCOPE_SHARED;
+                }
                 *reason = source->kind_reason ?: "a local file system";
                 return GL_SCOPE_HOST;
         }
 }
 
-static gboolean check_scope(const GlTarget *target, GError **error) {
+static gboolean check_scope(const GlTarget *target, const GlFacts *kept, GError **error) {
         const char *reason;
-        GlScope scope = scope_of(target->source.box, &reason);
+        GlScope scope = scope_of(target->source.box, kept, &reason);
         g_autofree char *name = NULL;
 
         if (scope >= target->require_scope)
@@ -198,7 +131,7 @@ static gboolean check_scope(const GlTarget *target, GError **error) {
 
         name = gl_quote(target->name);
         g_set_error(error, GL_ERROR, GL_ERROR_STORAGE_UNAVAILABLE,
-                    "%s %s can only be leased with scope \"%s\" (%s), and scope \"%s\" is required.", noun(target),
+                    "%s %s can only be leased with scope \"%s\" (%s), and scope \"%s\" is required.", gl_file_noun(target),
                     name, gl_scope_to_string(scope), reason ?: "nothing fences the hosts that share it",
                     gl_scope_to_string(target->require_scope));
         return FALSE;
@@ -222,29 +155,29 @@ static gboolean lock_and_claim(int fd, int *claimed, GlTarget *target, const GlF
 
         if (has_locks(target)) {
                 r = gl_locks_take(fd, &layout, target->mode, &conflict);
-                if (!check_locks(r, fd, target, &layout, &conflict, verdict))
+                if (!gl_file_verdict_heed_locks(verdict, r, fd, target, &layout, &conflict))
                         return FALSE;
                 if (look_for_qemu && !check_qemu(fd, target, &layout, verdict))
                         return FALSE;
         }
         if (!look_at_image(fd, target, &error)) {
-                add_error(verdict, error);
+                gl_file_verdict_add_error(verdict, error);
                 return FALSE;
         }
         return !needs_claim(target) || claim(fd, target, options, claimed, verdict);
 }
 
-gboolean gl_file_lease_take(GlTarget *target, const GlFileOptions *options, gboolean look_for_qemu,
+gboolean gl_file_lease_take(GlTarget *target, const GlFileOptions *options, const GlFacts *kept, gboolean look_for_qemu,
                             GlFileVerdict *verdict) {
         GError *error = NULL;
         const char *reason;
         int fd = -1, claimed = -1;
         GlFileLease *lease;
 
-        if (check_scope(target, &error))
+        if (check_scope(target, kept, &error))
                 fd = gl_source_open(target->source.box, target->mode, &error);
         if (fd < 0) {
-                add_error(verdict, error);
+                gl_file_verdict_add_error(verdict, error);
                 return FALSE;
         }
         if (!lock_and_claim(fd, &claimed, target, options, look_for_qemu, verdict)) {
@@ -260,7 +193,7 @@ gboolean gl_file_lease_take(GlTarget *target, const GlFileOptions *options, gboo
                 .local = ((const GlSource *) target->source.box)->kind == GL_STORAGE_LOCAL,
         };
         target->lease = lease;
-        target->scope = scope_of(target->source.box, &reason);
+        target->scope = scope_of(target->source.box, kept, &reason);
         g_free(target->scope_reason);
         target->scope_reason = g_strdup(reason);
         target->kept_by = GL_KEPT_BY_SERVICE;
@@ -278,12 +211,12 @@ void gl_file_lease_look(const GlTarget *target, const GlFileOptions *options, gb
                 return;
         fd = gl_source_open(target->source.box, target->mode, &error);
         if (fd < 0) {
-                add_error(verdict, error);
+                gl_file_verdict_add_error(verdict, error);
                 return;
         }
 
         r = gl_locks_look(fd, &layout, target->mode, &conflict);
-        if (check_locks(r, fd, target, &layout, &conflict, verdict) && look_for_qemu)
+        if (gl_file_verdict_heed_locks(verdict, r, fd, target, &layout, &conflict) && look_for_qemu)
                 (void) check_qemu(fd, target, &layout, verdict);
         close_fd(&fd);
 }
@@ -312,7 +245,7 @@ static gboolean change_locks(int new, int *claimed, const GlTarget *target, cons
                 return FALSE;
 
         r = gl_locks_change(lease->fd, new, &layout, lease->mode, target->mode, &conflict);
-        return check_locks(r, new, target, &layout, &conflict, verdict);
+        return gl_file_verdict_heed_locks(verdict, r, new, target, &layout, &conflict);
 }
 
 gboolean gl_file_lease_change(GlTarget *target, const GlFileOptions *options, gboolean look_for_qemu,
@@ -323,7 +256,7 @@ gboolean gl_file_lease_change(GlTarget *target, const GlFileOptions *options, gb
 
         new = open_for_change(target, &error);
         if (new < 0) {
-                add_error(verdict, error);
+                gl_file_verdict_add_error(verdict, error);
                 return FALSE;
         }
         if (!change_locks(new, &claimed, target, options, look_for_qemu, verdict)) {
@@ -364,6 +297,13 @@ void gl_file_lease_give_back(GlTarget *target) {
 void gl_file_lease_leave(GlFileLease *lease) {
         if (lease->local)
                 close_lease(lease);
+        for (guint i = 0; lease->entries && i < lease->entries->len; i++) {
+                GlLockspaceEntry *entry = g_ptr_array_index(lease->entries, i);
+
+                if (!entry->local)
+                        entry->fd = -1;
+        }
+        g_clear_pointer(&lease->entries, g_ptr_array_unref);
         g_free(lease);
 }
 

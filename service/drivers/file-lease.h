@@ -3,6 +3,8 @@
 
 #include "core/job.h"
 #include "drivers/file.h"
+#include "drivers/file-verdict.h"
+#include "storage/facts.h"
 
 /*
  * One lease, on the thread of its storage's worker: everything here may block.
@@ -14,21 +16,14 @@ typedef struct {
         int claim; /* -1, or the O_EXCL descriptor of a block device: never handed out */
         GlMode mode;
         gboolean local; /* nobody but the kernel is asked when it is closed */
+        GPtrArray *entries; /* (owned) (nullable) of GlLockspaceEntry */
 } GlFileLease;
 
-/* What several targets ran into, together. Zeroed is "nothing". */
-typedef struct {
-        GError *error;        /* (owned) (nullable) */
-        GPtrArray *obstacles; /* (owned) (nullable) of GlObstacle, with GL_ERROR_CONFLICT */
-        gboolean brief;       /* all of it may be over in a moment */
-} GlFileVerdict;
-
-/* Moves FROM into INTO: conflicts add up, and any other error matters more than they do. */
-void gl_file_verdict_merge(GlFileVerdict *into, GlFileVerdict *from);
-void gl_file_verdict_clear(GlFileVerdict *verdict);
-
-/* LOOK_FOR_QEMU: the guest has no process, so that a QEMU on the image is somebody else's. */
-gboolean gl_file_lease_take(GlTarget *target, const GlFileOptions *options, gboolean look_for_qemu,
+/*
+ * LOOK_FOR_QEMU: the guest has no process, so that a QEMU on the image is somebody else's. KEPT: of the lockspace
+ * directory that has it too, or NULL.
+ */
+gboolean gl_file_lease_take(GlTarget *target, const GlFileOptions *options, const GlFacts *kept, gboolean look_for_qemu,
                             GlFileVerdict *verdict);
 
 /* Takes nothing, and adds to VERDICT who would be in the way. */
@@ -39,7 +34,7 @@ void gl_file_lease_look(const GlTarget *target, const GlFileOptions *options, gb
 gboolean gl_file_lease_change(GlTarget *target, const GlFileOptions *options, gboolean look_for_qemu,
                               GlFileVerdict *verdict);
 
-/* Consumes target->lease, if there is one. */
+/* Consumes target->lease, if there is one; its entries are somebody else's by then. */
 void gl_file_lease_give_back(GlTarget *target);
 
 /*

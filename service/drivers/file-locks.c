@@ -88,6 +88,25 @@ static int take_mark(int fd, GlMode mode, GlLockConflict *conflict) {
         return r < 0 ? r : take(fd, F_RDLCK, mark_of(mode), conflict);
 }
 
+int gl_locks_begin(int fd, GlLockConflict *conflict) {
+        return take_next(fd, GL_MODE_EXCLUSIVE, conflict);
+}
+
+void gl_locks_end(int fd) {
+        (void) set_lock(fd, F_UNLCK, GL_BYTE_NEXT);
+}
+
+int gl_locks_take_begun(int fd, const GlLockLayout *layout, GlMode mode, GlLockConflict *conflict) {
+        int r;
+
+        r = take(fd, owner_type(mode), layout->owner, conflict);
+        if (r == 0)
+                r = take_mark(fd, mode, conflict);
+        if (r == 0)
+                r = take(fd, F_RDLCK, GL_BYTE_HOST + layout->host_number, conflict);
+        return r;
+}
+
 int gl_locks_take(int fd, const GlLockLayout *layout, GlMode mode, GlLockConflict *conflict) {
         int r;
 
@@ -96,11 +115,7 @@ int gl_locks_take(int fd, const GlLockLayout *layout, GlMode mode, GlLockConflic
 
         r = take_next(fd, mode, conflict);
         if (r == 0)
-                r = take(fd, owner_type(mode), layout->owner, conflict);
-        if (r == 0)
-                r = take_mark(fd, mode, conflict);
-        if (r == 0)
-                r = take(fd, F_RDLCK, GL_BYTE_HOST + layout->host_number, conflict);
+                r = gl_locks_take_begun(fd, layout, mode, conflict);
         if (r == 0)
                 r = set_lock(fd, F_UNLCK, GL_BYTE_NEXT);
 
@@ -185,6 +200,10 @@ int gl_locks_change(int old, int new, const GlLockLayout *layout, GlMode from, G
         return r;
 }
 
+int gl_locks_change_begun(int fd, const GlLockLayout *layout, GlMode from, GlMode to, GlLockConflict *conflict) {
+        return change_disk(fd, fd, layout, from, to, conflict);
+}
+
 int gl_locks_look(int fd, const GlLockLayout *layout, GlMode mode, GlLockConflict *conflict) {
         int r;
 
@@ -207,6 +226,12 @@ int gl_locks_look_for_qemu(int fd, GlMode mode, GlLockConflict *conflict) {
                 conflict->brief = TRUE;
 
         return r;
+}
+
+gboolean gl_locks_has_host(int fd, guint32 host_number) {
+        guint64 byte = GL_BYTE_HOST + host_number;
+
+        return gl_locks_look_at_range(fd, byte, byte, NULL) == -EAGAIN;
 }
 
 int gl_locks_look_at_range(int fd, guint64 first, guint64 last, guint64 *byte) {

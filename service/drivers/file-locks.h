@@ -41,6 +41,15 @@ typedef struct {
 int gl_locks_take(int fd, const GlLockLayout *layout, GlMode mode, GlLockConflict *conflict);
 
 /*
+ * The same in steps, for who has more to do before anybody else may come near: gl_locks_begin() keeps everybody
+ * out who is not in yet, readers too, until gl_locks_end(). FD is open for writing.
+ */
+int gl_locks_begin(int fd, GlLockConflict *conflict);
+int gl_locks_take_begun(int fd, const GlLockLayout *layout, GlMode mode, GlLockConflict *conflict);
+int gl_locks_change_begun(int fd, const GlLockLayout *layout, GlMode from, GlMode to, GlLockConflict *conflict);
+void gl_locks_end(int fd);
+
+/*
  * Turns what OLD holds in mode FROM into mode TO, held by NEW, which is OLD itself or another description of the
  * same file (a read-only one cannot carry a write lock). At no moment is the file without a lock of ours. After
  * success OLD, if it is another, is to be closed; on failure OLD holds FROM as before, and NEW is to be closed.
@@ -52,6 +61,9 @@ int gl_locks_look(int fd, const GlLockLayout *layout, GlMode mode, GlLockConflic
 
 /* Does a QEMU use the image in a way that MODE does not go with? Always brief: qemu-img comes and goes. */
 int gl_locks_look_for_qemu(int fd, GlMode mode, GlLockConflict *conflict);
+
+/* Does another description than FD's hold the byte of that host? */
+gboolean gl_locks_has_host(int fd, guint32 host_number);
 
 /* Does anybody but FD's description hold a lock on [FIRST, LAST]? BYTE (nullable) is set to the first one found. */
 int gl_locks_look_at_range(int fd, guint64 first, guint64 last, guint64 *byte);

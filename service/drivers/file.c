@@ -5,14 +5,16 @@
 
 #include "core/error.h"
 #include "drivers/file-drain.h"
-#include "drivers/file-lease.h"
-#include "storage/source.h"
+#include "drivers/file-run.h"
+#include "drivers/lockspace-names.h"
 
 /*
- * A job is split into groups by storage; each group is one piece of work on its storage's worker, and all are under
- * way at once. Within a group the targets are taken in the order of their nodes and the first conflict ends the
- * taking (the rest is only looked at, to name everybody): of two services that want the same disks in opposite order,
- * one gets them.
+ * A job goes through the workers in steps (file-run.h). Where lockspace directories are set, what is in them is locked
+ * before the images and given back after them: whoever comes second, on whichever host, fails there and never
+ * half way. Only when the images are locked too is the grant recorded in them.
+ *
+ * Within a group the targets are taken in the order of their nodes and the first conflict ends the taking (the rest is
+ * only looked at, to name everybody): of two services that want the same disks in opposite order, one gets them.
  *
  * All or nothing: a group that fails gives back what it has taken before it reports; when all have reported and one
  * has failed, the others are sent back to their workers to undo theirs, and only then is the job done.
@@ -21,60 +23,65 @@
  * kernel keeps it and all its descriptors, and the next service would find every disk of the host taken.
  *
  * Giving back and draining are the service's own business and not charged to the guest's owner: his disks on one
- * storage are given back also while he has the most stuck work that he may have on another.
+ * storage are given back also while he has the most stuck work that he may have on another. Nor is what is done in
+ * lockspace directories, which are everybody's.
  */
 
 typedef struct {
         GlDriver driver;
         GlWorkers *workers; /* (borrowed) */
         GlFileOptions options;
-        char *sysroot; /* (owned) (nullable) */
         GHashTable *leases; /* (owned) set of GlFileLease: all that the core has */
 } GlFileDriver;
 
+/* For a job, whose run it is. */
 typedef struct {
         GlFileDriver *file;
-        GlJob *job;
         GlJobDone done;
         gpointer user_data;
-        GPtrArray *groups; /* (owned) of Group */
-        guint n_pending;
-        GlFileVerdict verdict;
-} Run;
+} Order;
 
-/* Belongs to its worker's thread from submit to done, and to the loop's otherwise. */
-typedef struct {
-        Run *run;
-        const char *storage;
-        GPtrArray *targets; /* (owned) of GlTarget (borrowed) */
-        GlFileVerdict verdict;
-} Group;
+/* --- images, on a worker's thread --- */
 
-static void group_free(gpointer data) {
-        Group *group = data;
-
-        g_ptr_array_unref(group->targets);
-        gl_file_verdict_clear(&group->verdict);
-        g_free(group);
+static void give_back(GlRunGroup *group) {
+        for (guint i = 0; i < group->items->len; i++)
+                gl_file_lease_give_back(g_ptr_array_index(group->items, i));
 }
 
-/* --- on a worker's thread --- */
+/* Where TARGET is kept besides: in a directory that is shared, if there is one. */
+static const GlFacts *where_kept(const GlRun *run, const GlTarget *target) {
+        const GlFacts *kept = NULL;
 
-static void give_back(Group *group) {
-        for (guint i = 0; i < group->targets->len; i++)
-                gl_file_lease_give_back(g_ptr_array_index(group->targets, i));
+        for (guint i = 0; i < run->entries->len; i++) {
+                const GlLockspaceEntry *entry = g_ptr_array_index(run->entries, i);
+
+                if (entry->target == target && (!kept || entry->facts.kind == GL_STORAGE_SHARED))
+                        kept = &entry->facts;
+        }
+        return kept;
 }
 
-static void take(Group *group) {
-        const GlFileOptions *options = &group->run->file->options;
-        const GlJob *job = group->run->job;
-        gboolean look_for_qemu = job->holder_pid == 0 && !job->adopting;
+/* A QEMU on the image is somebody else's. */
+static gboolean has_no_qemu(const GlJob *job) {
+        return job->holder_pid == 0 && !job->adopting;
+}
 
-        for (guint i = 0; i < group->targets->len; i++) {
-                GlTarget *target = g_ptr_array_index(group->targets, i);
+static void look(GlRunGroup *group) {
+        for (guint i = 0; i < group->items->len; i++)
+                gl_file_lease_look(g_ptr_array_index(group->items, i), group->run->options,
+                                   has_no_qemu(group->run->job), &group->verdict);
+}
+
+static void take(GlRunGroup *group) {
+        const GlFileOptions *options = group->run->options;
+        gboolean look_for_qemu = has_no_qemu(group->run->job);
+
+        for (guint i = 0; i < group->items->len; i++) {
+                GlTarget *target = g_ptr_array_index(group->items, i);
 
                 if (!group->verdict.error)
-                        (void) gl_file_lease_take(target, options, look_for_qemu, &group->verdict);
+                        (void) gl_file_lease_take(target, options, where_kept(group->run, target), look_for_qemu,
+                                                  &group->verdict);
                 else if (group->verdict.error->code == GL_ERROR_CONFLICT)
                         gl_file_lease_look(target, options, look_for_qemu, &group->verdict);
         }
@@ -82,57 +89,343 @@ static void take(Group *group) {
                 give_back(group);
 }
 
-static void inspect(Group *group) {
-        for (guint i = 0; i < group->targets->len; i++) {
+static void inspect(GlRunGroup *group) {
+        for (guint i = 0; i < group->items->len; i++) {
                 GlFileVerdict one = {0};
 
-                if (!gl_file_lease_inspect(g_ptr_array_index(group->targets, i), &one.error))
+                if (!gl_file_lease_inspect(g_ptr_array_index(group->items, i), &one.error))
                         gl_file_verdict_merge(&group->verdict, &one);
         }
 }
 
 /* Giving back cannot fail: what cannot be seen any more stays as it was. */
-static void look_a_last_time(Group *group) {
-        for (guint i = 0; i < group->targets->len; i++) {
-                GlTarget *target = g_ptr_array_index(group->targets, i);
+static void look_and_give_back(GlRunGroup *group) {
+        for (guint i = 0; i < group->items->len; i++) {
+                GlTarget *target = g_ptr_array_index(group->items, i);
 
                 if (target->lease)
                         (void) gl_file_lease_inspect(target, NULL);
         }
+        give_back(group);
 }
 
-static void work(gpointer data) {
-        Group *group = data;
-        const GlFileOptions *options = &group->run->file->options;
-        const GlJob *job = group->run->job;
+static void drain(GlRunGroup *group) {
+        for (guint i = 0; i < group->items->len; i++)
+                gl_file_drain(g_ptr_array_index(group->items, i), group->run->options);
+}
 
-        switch (job->kind) {
+static void change(GlRunGroup *group) {
+        (void) gl_file_lease_change(g_ptr_array_index(group->items, 0), group->run->options,
+                                    has_no_qemu(group->run->job), &group->verdict);
+}
+
+/* It has been changed, and cannot stay so. */
+static void change_back(GlRunGroup *group) {
+        GlTarget *target = g_ptr_array_index(group->items, 0);
+        GlMode mode = target->mode;
+
+        target->mode = target->held_mode;
+        (void) gl_file_lease_change(target, group->run->options, FALSE, &group->verdict);
+        target->mode = mode;
+}
+
+/* --- entries in lockspace directories, on a worker's thread --- */
+
+static void leave(GlRunGroup *group) {
+        for (guint i = 0; i < group->items->len; i++)
+                gl_lockspace_leave(g_ptr_array_index(group->items, i));
+}
+
+static void enter(GlRunGroup *group) {
+        const GlFileOptions *options = group->run->options;
+
+        for (guint i = 0; i < group->items->len; i++) {
+                GlLockspaceEntry *entry = g_ptr_array_index(group->items, i);
+
+                if (!group->verdict.error)
+                        (void) gl_lockspace_enter(entry, group->run->job, options, &group->verdict);
+                else if (group->verdict.error->code == GL_ERROR_CONFLICT)
+                        gl_lockspace_look(entry, options, &group->verdict);
+        }
+        if (group->verdict.error)
+                leave(group);
+}
+
+static void settle(GlRunGroup *group) {
+        for (guint i = 0; i < group->items->len && !group->verdict.error; i++)
+                (void) gl_lockspace_settle(g_ptr_array_index(group->items, i), group->run->job, group->run->options,
+                                           &group->verdict);
+}
+
+static void change_entries(GlRunGroup *group) {
+        for (guint i = 0; i < group->items->len && !group->verdict.error; i++)
+                (void) gl_lockspace_change(g_ptr_array_index(group->items, i), group->run->options, &group->verdict);
+}
+
+static void revert_entries(GlRunGroup *group) {
+        for (guint i = 0; i < group->items->len; i++)
+                gl_lockspace_revert(g_ptr_array_index(group->items, i), group->run->options);
+}
+
+/* --- where no thread is to be had --- */
+
+/* The storage has none, so nothing of it hangs: what only closes is done here. */
+static void give_back_here(GlRunGroup *group, GError *error) {
+        give_back(group);
+        g_error_free(error);
+}
+
+static void leave_here(GlRunGroup *group, GError *error) {
+        leave(group);
+        g_error_free(error);
+}
+
+static void revert_here(GlRunGroup *group, GError *error) {
+        revert_entries(group);
+        g_error_free(error);
+}
+
+static void refuse_drain(GlRunGroup *group, GError *error) {
+        for (guint i = 0; i < group->items->len; i++) {
+                GlTarget *target = g_ptr_array_index(group->items, i);
+
+                target->drained = FALSE;
+                g_free(target->drain_reason);
+                target->drain_reason = g_strdup(error->message);
+        }
+        g_error_free(error);
+}
+
+/* --- the ends --- */
+
+static gboolean has_lease(const GlTarget *target) {
+        return target->lease != NULL;
+}
+
+static void finish(GlRun *run) {
+        GlJob *job = run->job;
+
+        job->error = g_steal_pointer(&run->verdict.error);
+        job->obstacles = g_steal_pointer(&run->verdict.obstacles);
+        job->brief = run->verdict.brief;
+        run->finished(run, run->user_data);
+}
+
+static void drop_entries(GlRun *run) {
+        g_ptr_array_set_free_func(run->entries, (GDestroyNotify) gl_lockspace_entry_free);
+        g_ptr_array_set_size(run->entries, 0);
+}
+
+static void left(GlRun *run) {
+        drop_entries(run);
+        finish(run);
+}
+
+static const GlRunStep leaving = {leave, leave_here, left, .free_of_charge = TRUE};
+
+static void given_back(GlRun *run) {
+        gl_run_lockspaces(run, &leaving);
+}
+
+/* --- taking --- */
+
+static void undo(GlRun *run) {
+        static const GlRunStep undoing = {give_back, give_back_here, given_back, .free_of_charge = TRUE};
+
+        gl_run_images(run, &undoing, has_lease);
+}
+
+/* What all directories remember together: a grant is newer than each of them knows. */
+static void heed_records(GlRun *run) {
+        GlJob *job = run->job;
+
+        for (guint i = 0; i < run->entries->len; i++) {
+                GlLockspaceEntry *entry = g_ptr_array_index(run->entries, i);
+                GlRecorded *recorded = &entry->target->recorded;
+
+                recorded->exclusive = MAX(recorded->exclusive, entry->recorded.exclusive);
+                recorded->shared = MAX(recorded->shared, entry->recorded.shared);
+                job->generation = MAX(job->generation, MAX(recorded->exclusive, recorded->shared) + 1);
+                job->generation_is_recorded |= entry->target->mode != GL_MODE_READONLY && !job->adopting;
+        }
+}
+
+/* Each of its names goes with the lease from now on. */
+static void hand_over_entries(GlRun *run) {
+        for (guint i = 0; i < run->entries->len; i++) {
+                GlLockspaceEntry *entry = g_ptr_array_index(run->entries, i);
+                GlFileLease *lease = entry->target->lease;
+
+                if (!lease->entries)
+                        lease->entries = g_ptr_array_new_with_free_func((GDestroyNotify) gl_lockspace_entry_free);
+                g_ptr_array_add(lease->entries, entry);
+                entry->target = NULL;
+        }
+        g_ptr_array_set_size(run->entries, 0);
+}
+
+static void settled(GlRun *run) {
+        if (run->verdict.error) {
+                undo(run);
+        } else {
+                hand_over_entries(run);
+                finish(run);
+        }
+}
+
+static void taken(GlRun *run) {
+        static const GlRunStep settling = {settle, gl_run_refuse, settled, .free_of_charge = TRUE};
+
+        if (run->verdict.error) {
+                undo(run);
+        } else {
+                heed_records(run);
+                gl_run_lockspaces(run, &settling);
+        }
+}
+
+/* What its mount says of a directory's locks is known here alone. */
+static void heed_mounts(GlRun *run) {
+        GlMountTable *mounts = gl_workers_mounts(run->workers);
+
+        for (guint i = 0; i < run->entries->len; i++) {
+                GlLockspaceEntry *entry = g_ptr_array_index(run->entries, i);
+
+                gl_facts_heed_mount(&entry->facts, gl_mount_table_find(mounts, entry->directory));
+                entry->local = entry->facts.kind == GL_STORAGE_LOCAL;
+        }
+}
+
+static void entered(GlRun *run) {
+        static const GlRunStep taking = {take, gl_run_refuse, taken};
+        static const GlRunStep looking = {look, gl_run_refuse, undo};
+
+        heed_mounts(run);
+        if (!run->verdict.error)
+                gl_run_images(run, &taking, NULL);
+        else if (run->verdict.error->code == GL_ERROR_CONFLICT)
+                gl_run_images(run, &looking, NULL);
+        else
+                undo(run);
+}
+
+static void add_entries(GlRun *run, GlTarget *target) {
+        const char *const *lockspaces = run->options->lockspaces;
+        g_autoptr(GPtrArray) names = gl_lockspace_names(target->source.box, run->options);
+
+        for (guint i = 0; i < names->len; i++) {
+                const GlLockspaceName *name = g_ptr_array_index(names, i);
+                const char *directory = lockspaces[name->kind];
+                g_autofree char *storage = gl_workers_storage_of(run->workers, directory);
+
+                g_ptr_array_add(run->entries, gl_lockspace_entry_new(directory, storage, name->name, target));
+        }
+}
+
+static void start_taking(GlRun *run) {
+        static const GlRunStep entering = {enter, gl_run_refuse, entered, .free_of_charge = TRUE};
+
+        for (guint i = 0; i < run->targets->len; i++) {
+                GlTarget *target = g_ptr_array_index(run->targets, i);
+
+                if (target->type == GL_RESOURCE_DISK)
+                        add_entries(run, target);
+        }
+        gl_run_lockspaces(run, &entering);
+}
+
+/* --- changing --- */
+
+/* The lease keeps its entries. */
+static void changed_or_not(GlRun *run) {
+        g_ptr_array_set_size(run->entries, 0);
+        finish(run);
+}
+
+static void revert(GlRun *run) {
+        static const GlRunStep reverting = {revert_entries, revert_here, changed_or_not, .free_of_charge = TRUE};
+
+        gl_run_lockspaces(run, &reverting);
+}
+
+static void settled_change(GlRun *run) {
+        static const GlRunStep changing_back = {change_back, gl_run_refuse, revert};
+
+        if (run->verdict.error)
+                gl_run_images(run, &changing_back, NULL);
+        else
+                changed_or_not(run);
+}
+
+static void changed(GlRun *run) {
+        static const GlRunStep settling = {settle, gl_run_refuse, settled_change, .free_of_charge = TRUE};
+
+        if (run->verdict.error) {
+                revert(run);
+        } else {
+                heed_records(run);
+                gl_run_lockspaces(run, &settling);
+        }
+}
+
+static void changed_entries(GlRun *run) {
+        static const GlRunStep changing = {change, gl_run_refuse, changed};
+
+        if (run->verdict.error)
+                revert(run);
+        else
+                gl_run_images(run, &changing, NULL);
+}
+
+/* --- the jobs --- */
+
+/* ENTRIES stay in the array of the lease where they are only used. */
+static void collect_entries(GlRun *run, gboolean steal) {
+        for (guint i = 0; i < run->targets->len; i++) {
+                GlTarget *target = g_ptr_array_index(run->targets, i);
+                GlFileLease *lease = target->lease;
+
+                for (guint j = 0; lease && lease->entries && j < lease->entries->len; j++) {
+                        GlLockspaceEntry *entry = g_ptr_array_index(lease->entries, j);
+
+                        entry->target = target;
+                        g_ptr_array_add(run->entries, entry);
+                }
+                if (steal && lease && lease->entries) {
+                        g_ptr_array_set_free_func(lease->entries, NULL);
+                        g_clear_pointer(&lease->entries, g_ptr_array_unref);
+                }
+        }
+}
+
+static void start_run(GlRun *run) {
+        static const GlRunStep giving_back = {look_and_give_back, give_back_here, given_back, .free_of_charge = TRUE};
+        static const GlRunStep changing = {change_entries, gl_run_refuse, changed_entries, .free_of_charge = TRUE};
+        static const GlRunStep draining = {drain, refuse_drain, finish, .free_of_charge = TRUE};
+        static const GlRunStep inspecting = {inspect, gl_run_refuse, finish};
+
+        switch (run->job->kind) {
         case GL_JOB_TAKE:
-                take(group);
+                start_taking(run);
                 break;
         case GL_JOB_GIVE_BACK:
-                look_a_last_time(group);
-                give_back(group);
+                collect_entries(run, TRUE);
+                gl_run_images(run, &giving_back, NULL);
                 break;
         case GL_JOB_CHANGE_MODE:
-                (void) gl_file_lease_change(g_ptr_array_index(group->targets, 0), options,
-                                            job->holder_pid == 0 && !job->adopting, &group->verdict);
+                collect_entries(run, FALSE);
+                gl_run_lockspaces(run, &changing);
                 break;
         case GL_JOB_DRAIN:
-                for (guint i = 0; i < group->targets->len; i++)
-                        gl_file_drain(g_ptr_array_index(group->targets, i), options);
+                gl_run_images(run, &draining, NULL);
                 break;
         case GL_JOB_INSPECT:
-                inspect(group);
+                gl_run_images(run, &inspecting, NULL);
                 break;
         }
 }
 
-static void undo(gpointer data) {
-        give_back(data);
-}
-
-/* --- on the loop's thread --- */
+/* --- the driver --- */
 
 /* The core has them now, until it gives them back. */
 static void note_leases(GlFileDriver *file, const GlJob *job) {
@@ -145,162 +438,29 @@ static void forget_leases(GlFileDriver *file, const GlJob *job) {
                 g_hash_table_steal(file->leases, job->targets[i].lease);
 }
 
-static void run_finish(Run *run) {
+static void run_finished(GlRun *run, gpointer user_data) {
+        Order order = *(Order *) user_data;
         GlJob *job = run->job;
-        GlJobDone done = run->done;
-        gpointer user_data = run->user_data;
 
-        job->error = g_steal_pointer(&run->verdict.error);
-        job->obstacles = g_steal_pointer(&run->verdict.obstacles);
-        job->brief = run->verdict.brief;
-        note_leases(run->file, job);
-        g_ptr_array_unref(run->groups);
-        g_free(run);
-
-        done(job, user_data);
-}
-
-static void group_undone(gpointer data) {
-        Group *group = data;
-        Run *run = group->run;
-
-        if (--run->n_pending == 0)
-                run_finish(run);
-}
-
-static gboolean has_lease(const Group *group) {
-        for (guint i = 0; i < group->targets->len; i++) {
-                const GlTarget *target = g_ptr_array_index(group->targets, i);
-
-                if (target->lease)
-                        return TRUE;
-        }
-        return FALSE;
-}
-
-static void run_undo(Run *run) {
-        run->n_pending = 1;
-        for (guint i = 0; i < run->groups->len; i++) {
-                Group *group = g_ptr_array_index(run->groups, i);
-
-                if (!has_lease(group))
-                        continue;
-                /* Without a thread to be had this storage has none, so nothing of it hangs: close here. */
-                if (gl_workers_submit(run->file->workers, group->storage, 0, undo, group_undone, group, NULL))
-                        run->n_pending++;
-                else
-                        give_back(group);
-        }
-        if (--run->n_pending == 0)
-                run_finish(run);
-}
-
-static void run_reported(Run *run) {
-        if (--run->n_pending > 0)
-                return;
-
-        for (guint i = 0; i < run->groups->len; i++) {
-                Group *group = g_ptr_array_index(run->groups, i);
-
-                gl_file_verdict_merge(&run->verdict, &group->verdict);
-        }
-        if (run->verdict.error && run->job->kind == GL_JOB_TAKE)
-                run_undo(run);
-        else
-                run_finish(run);
-}
-
-static void group_reported(gpointer data) {
-        Group *group = data;
-
-        run_reported(group->run);
-}
-
-/* No thread is to be had for GROUP's storage. */
-static void group_refused(Group *group, GError *error) {
-        switch (group->run->job->kind) {
-        case GL_JOB_GIVE_BACK:
-                give_back(group);
-                g_error_free(error);
-                break;
-        case GL_JOB_DRAIN:
-                for (guint i = 0; i < group->targets->len; i++) {
-                        GlTarget *target = g_ptr_array_index(group->targets, i);
-
-                        target->drained = FALSE;
-                        g_free(target->drain_reason);
-                        target->drain_reason = g_strdup(error->message);
-                }
-                g_error_free(error);
-                break;
-        case GL_JOB_TAKE:
-        case GL_JOB_CHANGE_MODE:
-        case GL_JOB_INSPECT:
-                group->verdict.error = error;
-                break;
-        }
-        run_reported(group->run);
-}
-
-/* --- splitting --- */
-
-static int compare_targets(gconstpointer a, gconstpointer b) {
-        const GlTarget *first = *(const GlTarget *const *) a, *second = *(const GlTarget *const *) b;
-        guint64 first_byte = first->place->extent.start, second_byte = second->place->extent.start;
-        int r = gl_node_compare(&first->place->node, &second->place->node);
-
-        if (r == 0)
-                r = (first_byte > second_byte) - (first_byte < second_byte);
-        return r;
-}
-
-static void split(Run *run) {
-        g_autoptr(GHashTable) by_storage = g_hash_table_new(g_str_hash, g_str_equal);
-
-        for (guint i = 0; i < run->job->n_targets; i++) {
-                GlTarget *target = &run->job->targets[i];
-                const GlSource *source = target->source.box;
-                Group *group = g_hash_table_lookup(by_storage, source->storage);
-
-                if (!group) {
-                        group = g_new0(Group, 1);
-                        *group = (Group){.run = run, .storage = source->storage, .targets = g_ptr_array_new()};
-                        g_ptr_array_add(run->groups, group);
-                        g_hash_table_insert(by_storage, source->storage, group);
-                }
-                g_ptr_array_add(group->targets, target);
-        }
-        for (guint i = 0; i < run->groups->len; i++)
-                g_ptr_array_sort(((Group *) g_ptr_array_index(run->groups, i))->targets, compare_targets);
+        g_free(user_data);
+        gl_run_free(run);
+        note_leases(order.file, job);
+        order.done(job, order.user_data);
 }
 
 static void file_start(GlDriver *driver, GlJob *job, GlJobDone done, gpointer user_data) {
         GlFileDriver *file = (GlFileDriver *) driver;
-        guint32 payer = job->kind == GL_JOB_GIVE_BACK || job->kind == GL_JOB_DRAIN ? 0 : job->owner_uid;
-        Run *run = g_new0(Run, 1);
+        Order *order = g_new(Order, 1);
 
-        *run = (Run){.file = file, .job = job, .done = done, .user_data = user_data,
-                     .groups = g_ptr_array_new_with_free_func(group_free)};
-        split(run);
+        *order = (Order){.file = file, .done = done, .user_data = user_data};
         forget_leases(file, job);
-
-        /* One more than there are groups, so that none that is refused is the last before all are submitted. */
-        run->n_pending = run->groups->len + 1;
-        for (guint i = 0; i < run->groups->len; i++) {
-                Group *group = g_ptr_array_index(run->groups, i);
-                GError *error = NULL;
-
-                if (!gl_workers_submit(file->workers, group->storage, payer, work, group_reported, group, &error))
-                        group_refused(group, error);
-        }
-        run_reported(run);
+        start_run(gl_run_new(file->workers, &file->options, job, run_finished, order));
 }
 
 static void file_free(GlDriver *driver) {
         GlFileDriver *file = (GlFileDriver *) driver;
 
         g_hash_table_unref(file->leases);
-        g_free(file->sysroot);
         g_free(file);
 }
 
@@ -316,10 +476,8 @@ GlDriver *gl_file_driver_new(GlWorkers *workers, const GlFileOptions *options) {
 
         file->driver.ops = &file_ops;
         file->workers = workers;
-        file->sysroot = g_strdup(options->sysroot);
-        file->leases = g_hash_table_new_full(NULL, NULL, (GDestroyNotify) gl_file_lease_leave, NULL);
         file->options = *options;
-        file->options.sysroot = file->sysroot;
+        file->leases = g_hash_table_new_full(NULL, NULL, (GDestroyNotify) gl_file_lease_leave, NULL);
         (void) signal(SIGIO, SIG_IGN);
 
         return &file->driver;

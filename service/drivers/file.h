@@ -9,10 +9,24 @@
  * locks and exclusive claims. Every target's `source` is a GlSource.
  */
 
+/* What virtlockd calls file_lockspace_dir, lvm_lockspace_dir and scsi_lockspace_dir. */
+typedef enum {
+        GL_LOCKSPACE_FILES,
+        GL_LOCKSPACE_LVM,
+        GL_LOCKSPACE_SCSI,
+        GL_N_LOCKSPACES,
+} GlLockspaceKind;
+
 typedef struct {
-        const char *sysroot;  /* (nullable) where /proc and /sys are read to tell mounts, devices and their I/O */
-        guint32 host_number;  /* of this host, in its host byte */
+        const char *sysroot;   /* (nullable) where /proc and /sys are read to tell mounts, devices and their I/O */
+        guint32 host_number;   /* of this host, in its host byte */
+        const char *host_id;   /* who it is, in the records of lockspace directories */
+        const char *host_name;
+        const char *lockspaces[GL_N_LOCKSPACES]; /* (nullable) each, an absolute path */
 } GlFileOptions;
 
-/* WORKERS is borrowed and outlives the driver. Makes the process ignore SIGIO, see file-drain.c. */
+/*
+ * WORKERS and the strings of OPTIONS are borrowed and outlive the driver. Makes the process ignore SIGIO, see
+ * file-drain.c.
+ */
 GlDriver *gl_file_driver_new(GlWorkers *workers, const GlFileOptions *options);

@@ -18,6 +18,9 @@ GlJob *gl_fixture_new_job(GlDriverFixture *fixture, GlJobKind kind, guint first,
                           GlMode mode) {
         GlJob *job = gl_job_new(kind, fixture->driver->ops->name, n);
 
+        job->guest_uuid = g_strdup("4dea22b3-1d52-d8f3-2516-782e98ab3fa0");
+        job->guest_name = g_strdup("web1");
+        job->generation = 1;
         for (guint i = 0; i < n; i++) {
                 job->targets[i].type = type;
                 job->targets[i].mode = mode;
@@ -29,6 +32,9 @@ GlJob *gl_fixture_new_job(GlDriverFixture *fixture, GlJobKind kind, guint first,
 GlJob *gl_fixture_follow(GlDriverFixture *fixture, GlJobKind kind, GlJob *job, GlMode mode) {
         GlJob *next = gl_job_new(kind, job->driver, job->n_targets);
 
+        next->guest_uuid = g_strdup(job->guest_uuid);
+        next->guest_name = g_strdup(job->guest_name);
+        next->generation = job->generation;
         next->holder_pid = job->holder_pid;
         for (guint i = 0; i < job->n_targets; i++) {
                 const GlTarget *from = &job->targets[i];

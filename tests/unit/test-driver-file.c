@@ -1,108 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "driver-conformance.h"
+#include "driver-file-fixture.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <linux/loop.h>
-#include <linux/openat2.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/error.h"
-#include "core/obstacle.h"
-#include "drivers/file-locks.h"
 #include "drivers/file-obstacles.h"
-#include "drivers/file.h"
-#include "storage/source.h"
-
-/*
- * The places are files on two storages in turn, /tmp and /dev/shm. Strangers are processes: the service names
- * no process that is itself.
- */
-
-#define HOST 7
-#define STRANGER_HOST 9
-#define SIZE (64 * 1024)
-#define DISK GL_RESOURCE_DISK
-#define LEASE GL_RESOURCE_LEASE
-#define R GL_MODE_READONLY
-#define W GL_MODE_SHARED
-#define X GL_MODE_EXCLUSIVE
-
-typedef struct {
-        GlDriverFixture fixture;
-        sd_event *event;
-        GlWorkers *workers;
-        char *dirs[2];
-        char *paths[GL_CONFORMANCE_PLACES];
-        char *lease_file;
-        GlSource *sources[GL_CONFORMANCE_PLACES];
-        GlSource *leases[GL_CONFORMANCE_PLACES];
-        pid_t strangers[GL_CONFORMANCE_PLACES];
-} Fixture;
-
-/* --- strangers --- */
-
-typedef int (*Take)(int fd, gpointer data);
-
-/*
- * A process that has PATH open and holds what TAKE takes, until it is ended. It dies with the test. Nothing of
- * the test's descriptors may live on in it: they carry locks.
- */
-static pid_t spawn(const char *path, Take take, gpointer data) {
-        int ready[2], result = -1;
-        pid_t parent = getpid(), pid;
-
-        g_assert_no_errno(pipe(ready));
-        pid = fork();
-        g_assert_cmpint(pid, >=, 0);
-        if (pid == 0) {
-                int fd;
-
-                g_assert_no_errno(prctl(PR_SET_PDEATHSIG, SIGKILL));
-                if (getppid() != parent || dup2(ready[1], 3) != 3)
-                        _exit(1);
-                close_range(4, ~0U, 0);
-                fd = open(path, O_RDWR);
-                result = fd < 0 ? -errno : take(fd, data);
-                if (write(3, &result, sizeof result) != sizeof result)
-                        _exit(1);
-                for (;;)
-                        pause();
-        }
-
-        close(ready[1]);
-        g_assert_cmpint(read(ready[0], &result, sizeof result), ==, sizeof result);
-        close(ready[0]);
-        g_assert_cmpint(result, ==, 0);
-        return pid;
-}
-
-static void end(pid_t pid) {
-        g_assert_no_errno(kill(pid, SIGKILL));
-        g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
-}
-
-typedef struct {
-        GlLockLayout layout;
-        GlMode mode;
-} Locks;
-
-static int take_locks(int fd, gpointer data) {
-        const Locks *locks = data;
-        GlLockConflict conflict;
-
-        return gl_locks_take(fd, &locks->layout, locks->mode, &conflict);
-}
 
 /* DATA: bytes, ended by 0; read locks, as QEMU's. */
 static int take_bytes(int fd, gpointer data) {
@@ -115,173 +29,8 @@ static int take_bytes(int fd, gpointer data) {
         return 0;
 }
 
-/* DATA: the length, 0 for the whole file. */
-static int take_posix(int fd, gpointer data) {
-        struct flock lock = {.l_type = F_WRLCK, .l_len = GPOINTER_TO_INT(data)};
-
-        return fcntl(fd, F_SETLK, &lock) < 0 ? -errno : 0;
-}
-
 static int take_nothing(int fd, gpointer data) {
         return 0;
-}
-
-/* --- the fixture --- */
-
-static GlLockLayout layout_of(guint nth, GlResourceType type, guint32 host_number) {
-        return (GlLockLayout){
-                .owner = type == DISK ? GL_BYTE_OWNER : 400 + nth, .disk = type == DISK, .host_number = host_number};
-}
-
-static const char *path_of(GlDriverFixture *fixture, guint nth, GlResourceType type) {
-        return type == DISK ? ((Fixture *) fixture)->paths[nth] : ((Fixture *) fixture)->lease_file;
-}
-
-static void make_file(const char *path) {
-        g_autoptr(GError) error = NULL;
-
-        g_file_set_contents(path, "", 0, &error);
-        g_assert_no_error(error);
-        g_assert_no_errno(truncate(path, SIZE));
-}
-
-static void on_resolved(GlSource *source, const GError *error, gpointer user_data) {
-        g_assert_no_error(error);
-        *(GlSource **) user_data = source;
-}
-
-static void iterate(GlDriverFixture *fixture) {
-        g_assert_cmpint(sd_event_run(((Fixture *) fixture)->event, 100000), >=, 0);
-}
-
-static GlSource *resolve(Fixture *fixture, const char *path, GlMode mode, GlExtent extent) {
-        gid_t group = 0;
-        g_autoptr(GlCredentials) root = gl_credentials_new(0, &group, 1);
-        GlSource *source = NULL;
-
-        gl_source_resolve_path(fixture->workers, root, path, mode, extent, 10 * G_USEC_PER_SEC, on_resolved, &source);
-        while (!source)
-                iterate(&fixture->fixture);
-        return source;
-}
-
-static void set_source(GlTarget *target, const char *name, GlSource *source) {
-        target->name = g_strdup(name);
-        target->place = gl_place_ref(source->place);
-        target->source = gl_source_handle(source);
-}
-
-static void set_target(GlDriverFixture *base, GlTarget *target, guint nth, GlResourceType type) {
-        Fixture *fixture = (Fixture *) base;
-        const char *path = path_of(base, nth, type);
-        GlSource **source = type == DISK ? &fixture->sources[nth] : &fixture->leases[nth];
-
-        if (!*source)
-                *source = resolve(fixture, path, X,
-                                  type == DISK ? (GlExtent){0, GL_EXTENT_END} : (GlExtent){400 + nth, 401 + nth});
-        set_source(target, type == DISK ? path : "a-lease", *source);
-}
-
-static gboolean can_take(const char *path, guint nth, GlResourceType type, GlMode mode) {
-        GlLockLayout layout = layout_of(nth, type, STRANGER_HOST);
-        GlLockConflict conflict;
-        int fd = open(path, O_RDWR | O_CLOEXEC), r;
-
-        g_assert_cmpint(fd, >=, 0);
-        r = gl_locks_take(fd, &layout, mode, &conflict);
-        close(fd);
-        g_assert_true(r == 0 || r == -EAGAIN);
-        return r == 0;
-}
-
-static gboolean is_free(GlDriverFixture *fixture, guint nth, GlResourceType type, GlMode mode) {
-        return can_take(path_of(fixture, nth, type), nth, type, mode);
-}
-
-static guint32 occupy(GlDriverFixture *fixture, guint nth, GlResourceType type, GlMode mode) {
-        Locks locks = {.layout = layout_of(nth, type, STRANGER_HOST), .mode = mode};
-        pid_t pid = spawn(path_of(fixture, nth, type), take_locks, &locks);
-
-        g_assert_cmpint(((Fixture *) fixture)->strangers[nth], ==, 0);
-        ((Fixture *) fixture)->strangers[nth] = pid;
-        return (guint32) pid;
-}
-
-static void vacate(GlDriverFixture *fixture, guint nth) {
-        end(((Fixture *) fixture)->strangers[nth]);
-        ((Fixture *) fixture)->strangers[nth] = 0;
-}
-
-static void replace(GlDriverFixture *fixture, guint nth) {
-        const char *path = path_of(fixture, nth, DISK);
-        g_autofree char *aside = g_strconcat(path, ".new", NULL);
-
-        make_file(aside);
-        g_assert_no_errno(g_rename(aside, path));
-}
-
-static GlDriverFixture *set_up(void);
-
-static void tear_down(GlDriverFixture *base) {
-        Fixture *fixture = (Fixture *) base;
-
-        for (guint i = 0; i < GL_CONFORMANCE_PLACES; i++) {
-                if (fixture->strangers[i] > 0)
-                        vacate(base, i);
-                g_unlink(fixture->paths[i]);
-                g_free(fixture->paths[i]);
-                gl_source_unref(fixture->sources[i]);
-                gl_source_unref(fixture->leases[i]);
-        }
-        g_unlink(fixture->lease_file);
-        g_free(fixture->lease_file);
-        for (guint i = 0; i < 2; i++) {
-                g_assert_no_errno(g_rmdir(fixture->dirs[i]));
-                g_free(fixture->dirs[i]);
-        }
-        gl_driver_free(base->driver);
-        gl_workers_free(fixture->workers);
-        sd_event_unref(fixture->event);
-        g_free(fixture);
-}
-
-static const GlDriverFixtureOps ops = {
-        .set_up = set_up,
-        .tear_down = tear_down,
-        .set_target = set_target,
-        .is_free = is_free,
-        .occupy = occupy,
-        .vacate = vacate,
-        .replace = replace,
-        .iterate = iterate,
-};
-
-static GlDriverFixture *set_up_with_threads(guint max_threads) {
-        static const char *const templates[] = {"/tmp/guestlock-driver-XXXXXX", "/dev/shm/guestlock-driver-XXXXXX"};
-        GlFileOptions options = {.host_number = HOST};
-        Fixture *fixture = g_new0(Fixture, 1);
-        g_autoptr(GError) error = NULL;
-
-        fixture->fixture.ops = &ops;
-        g_assert_cmpint(sd_event_new(&fixture->event), >=, 0);
-        fixture->workers = gl_workers_new(fixture->event, NULL, max_threads, 8, 10 * G_USEC_PER_SEC, &error);
-        g_assert_no_error(error);
-        fixture->fixture.driver = gl_file_driver_new(fixture->workers, &options);
-        for (guint i = 0; i < 2; i++) {
-                fixture->dirs[i] = g_mkdtemp(g_strdup(templates[i]));
-                g_assert_nonnull(fixture->dirs[i]);
-        }
-        for (guint i = 0; i < GL_CONFORMANCE_PLACES; i++) {
-                fixture->paths[i] = g_strdup_printf("%s/disk-%u", fixture->dirs[i % 2], i);
-                make_file(fixture->paths[i]);
-        }
-        fixture->lease_file = g_build_filename(fixture->dirs[0], "leases", NULL);
-        make_file(fixture->lease_file);
-        return &fixture->fixture;
-}
-
-static GlDriverFixture *set_up(void) {
-        return set_up_with_threads(8);
 }
 
 static guint n_descriptors(void) {
@@ -291,11 +40,6 @@ static guint n_descriptors(void) {
         while (g_dir_read_name(dir))
                 n++;
         return n;
-}
-
-static GlObstacle *first_obstacle(GlJob *job) {
-        g_assert_error(job->error, GL_ERROR, GL_ERROR_CONFLICT);
-        return g_ptr_array_index(job->obstacles, 0);
 }
 
 /* --- whom it meets --- */
@@ -587,7 +331,7 @@ static void test_nothing_is_leased_without_driver(void) {
 
 /* One thread for two storages: one of the groups finds none. */
 static void test_no_worker(void) {
-        GlDriverFixture *fixture = set_up_with_threads(1);
+        GlDriverFixture *fixture = set_up_with(&(GlFileOptions){.host_number = HOST}, 1);
         GlJob *job = gl_fixture_new_job(fixture, GL_JOB_TAKE, 0, 2, DISK, X);
 
         gl_assert_refused(gl_fixture_run(fixture, job), GL_ERROR_LIMIT_EXCEEDED);
@@ -1022,25 +766,12 @@ static void test_claims_are_explained(void) {
         remove_tree(root);
 }
 
-/* Old valgrinds do not know it, and without it no source can be opened. */
-static gboolean has_openat2(void) {
-        struct open_how how = {.flags = O_PATH | O_CLOEXEC};
-        long fd = syscall(SYS_openat2, AT_FDCWD, "/", &how, sizeof how);
-
-        if (fd < 0)
-                return FALSE;
-        close((int) fd);
-        return TRUE;
-}
-
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
-        if (geteuid() != 0 || !has_openat2()) {
-                g_print("1..0 # SKIP %s\n", geteuid() != 0 ? "this needs root" : "no openat2() here (valgrind 3.19 lacks it)");
+        if (skip_without_root_and_openat2())
                 return 0;
-        }
 
-        gl_driver_conformance_add("/driver-file/conformance", &ops);
+        gl_driver_conformance_add("/driver-file/conformance", &file_fixture_ops);
         g_test_add_func("/driver-file/virtlockd", test_virtlockd);
         g_test_add_func("/driver-file/keeps-virtlockd-out", test_keeps_virtlockd_out);
         g_test_add_func("/driver-file/whole-file", test_whole_file);

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "drivers/driver.h"
+#include "drivers/file-lease.h"
+#include "drivers/file-lockspace.h"
+#include "storage/workers.h"
+
+/*
+ * A job on its way through the workers, in steps. A step does one thing to the images, or to the entries in lockspace
+ * directories, of a job: what lies on one storage is a group, and one piece of work on that storage's worker; all
+ * groups are under way at once, and the next step begins when the last one has reported.
+ */
+
+typedef struct GlRun GlRun;
+
+/* Belongs to its worker's thread from submit to done, and to the loop's otherwise. */
+typedef struct {
+        GlRun *run;
+        const char *storage;
+        GPtrArray *items; /* (owned) of GlTarget or GlLockspaceEntry (borrowed) */
+        GlFileVerdict verdict;
+} GlRunGroup;
+
+typedef struct {
+        /* On the worker's thread. */
+        void (*work)(GlRunGroup *group);
+        /* Instead of it, on the loop's, when no thread is to be had: what ERROR (owned) says. */
+        void (*refused)(GlRunGroup *group, GError *error);
+        /* On the loop's, when all of the step is done; what it ran into has been added to run->verdict. */
+        void (*next)(GlRun *run);
+        /* The service's own business, and not charged to the guest's owner if it gets stuck. */
+        gboolean free_of_charge;
+} GlRunStep;
+
+struct GlRun {
+        GlWorkers *workers;           /* (borrowed) */
+        const GlFileOptions *options; /* (borrowed) */
+        GlJob *job;
+        void (*finished)(GlRun *run, gpointer user_data);
+        gpointer user_data;
+        GPtrArray *targets; /* (owned) of GlTarget (borrowed), in the order in which they are taken */
+        GPtrArray *entries; /* (owned) of GlLockspaceEntry, in the order in which they are taken */
+        GlFileVerdict verdict;
+
+        /* The step that is under way. */
+        const GlRunStep *step;
+        GPtrArray *groups; /* (owned) (nullable) of GlRunGroup */
+        guint n_pending;
+};
+
+GlRun *gl_run_new(GlWorkers *workers, const GlFileOptions *options, GlJob *job,
+                  void (*finished)(GlRun *run, gpointer user_data), gpointer user_data);
+void gl_run_free(GlRun *run);
+
+/* Begins a step, with the targets for which WANTED (nullable) is true, or with all entries. */
+void gl_run_images(GlRun *run, const GlRunStep *step, gboolean (*wanted)(const GlTarget *target));
+void gl_run_lockspaces(GlRun *run, const GlRunStep *step);
+
+/* A refused() that makes the error the group's. */
+void gl_run_refuse(GlRunGroup *group, GError *error);
