@@ -141,6 +141,28 @@ static void check_directory(GlFindings *findings, const char *what, const char *
                 gl_findings_ok(findings, "the %s directory %s is in order", what, quoted);
 }
 
+/* These are not made by the service: an empty one may be the mount point of what is not mounted. */
+static void check_lockspace(GlFindings *findings, const char *path) {
+        g_autofree char *quoted = NULL;
+        struct stat st;
+
+        if (!path)
+                return;
+        quoted = gl_quote(path);
+        if (stat(path, &st) < 0)
+                gl_findings_problem(findings,
+                                    "the lockspace directory %s cannot be looked at (%s): no disk can be leased "
+                                    "without it; mount or make it",
+                                    quoted, g_strerror(errno));
+        else if (!S_ISDIR(st.st_mode) || st.st_uid != 0 || (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
+                gl_findings_problem(findings,
+                                    "the lockspace directory %s is not a directory for root alone (it belongs to uid "
+                                    "%u, mode %04o): chown root and chmod 0700 it",
+                                    quoted, st.st_uid, st.st_mode & 07777);
+        else
+                gl_findings_ok(findings, "the lockspace directory %s is in order", quoted);
+}
+
 /* READ_IN is where the reader of such files looks for them; NULL-terminated. */
 static void check_installed(GlFindings *findings, const char *what, const char *path, const char *const *read_in,
                             const char *without) {
@@ -229,7 +251,11 @@ guint gl_check_installation(const GlCheckOptions *options, GString *report) {
         check_polkit(&findings, options->bus);
         gl_check_kernel(&findings);
         gl_check_view(&findings, options->sysroot, options->pid);
-        if (configuration)
+        if (configuration) {
+                check_lockspace(&findings, configuration->lockspace_directory);
+                check_lockspace(&findings, configuration->lvm_lockspace_directory);
+                check_lockspace(&findings, configuration->scsi_lockspace_directory);
                 check_descriptors(&findings, &configuration->limits, options->pid);
+        }
         return findings.n_problems;
 }

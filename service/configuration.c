@@ -55,6 +55,26 @@ static const char *set_host_name(GlConfiguration *configuration, const char *val
         return NULL;
 }
 
+static const char *set_directory(char **directory, const char *value) {
+        if (value[0] && (!g_path_is_absolute(value) || strlen(value) > 4000))
+                return "an absolute path, or nothing for none";
+        g_free(*directory);
+        *directory = value[0] ? g_strdup(value) : NULL;
+        return NULL;
+}
+
+static const char *set_lockspace_directory(GlConfiguration *configuration, const char *value) {
+        return set_directory(&configuration->lockspace_directory, value);
+}
+
+static const char *set_lvm_lockspace_directory(GlConfiguration *configuration, const char *value) {
+        return set_directory(&configuration->lvm_lockspace_directory, value);
+}
+
+static const char *set_scsi_lockspace_directory(GlConfiguration *configuration, const char *value) {
+        return set_directory(&configuration->scsi_lockspace_directory, value);
+}
+
 #define NUMBER(key, field, min, max)                                                                                   \
         { "limits", key, NULL, G_STRUCT_OFFSET(GlConfiguration, field), min, max, FALSE }
 
@@ -64,6 +84,9 @@ static const Setting settings[] = {
         {"guestlock", "OnLeaseLost", set_on_lease_lost},
         {"guestlock", "RequireScope", set_require_scope},
         {"guestlock", "HostName", set_host_name},
+        {"guestlock", "LockspaceDirectory", set_lockspace_directory},
+        {"guestlock", "LvmLockspaceDirectory", set_lvm_lockspace_directory},
+        {"guestlock", "ScsiLockspaceDirectory", set_scsi_lockspace_directory},
         NUMBER("MaxGuestsPerUid", limits.guests_per_uid, 1, 1000000),
         NUMBER("MaxGuests", limits.guests, 1, 1000000),
         NUMBER("MaxResourcesPerGuest", limits.resources_per_guest, 1, 1024),
@@ -231,6 +254,9 @@ void gl_configuration_free(GlConfiguration *configuration) {
 
         g_free(configuration->default_driver);
         g_free(configuration->host_name);
+        g_free(configuration->lockspace_directory);
+        g_free(configuration->lvm_lockspace_directory);
+        g_free(configuration->scsi_lockspace_directory);
         g_ptr_array_unref(configuration->files);
         g_free(configuration);
 }

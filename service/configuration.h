@@ -10,6 +10,9 @@ typedef struct {
         GlLossAction on_lease_lost;
         GlScope require_scope;
         char *host_name; /* (owned) (nullable) NULL: the host's own */
+        char *lockspace_directory; /* (owned) (nullable) these are absolute */
+        char *lvm_lockspace_directory; /* (owned) (nullable) */
+        char *scsi_lockspace_directory; /* (owned) (nullable) */
         GlLimits limits;
         guint max_dialogs_per_uid;
         guint max_stuck_per_uid;

@@ -138,8 +138,22 @@ static void adopted(gpointer user_data) {
         sd_notify(FALSE, "READY=1");
 }
 
+static const char *find_host_name(const GlConfiguration *configuration) {
+        return configuration->host_name ?: g_get_host_name();
+}
+
 static int serve(GlService *service, Daemon *daemon, const GlConfiguration *configuration, const char *host_id) {
-        const GlFileOptions file_options = {.sysroot = arg_sysroot, .host_number = g_str_hash(host_id)};
+        const GlFileOptions file_options = {
+                .sysroot = arg_sysroot,
+                .host_number = g_str_hash(host_id),
+                .host_id = host_id,
+                .host_name = find_host_name(configuration),
+                .lockspaces = {
+                        [GL_LOCKSPACE_FILES] = configuration->lockspace_directory,
+                        [GL_LOCKSPACE_LVM] = configuration->lvm_lockspace_directory,
+                        [GL_LOCKSPACE_SCSI] = configuration->scsi_lockspace_directory,
+                },
+        };
         g_autoptr(GlGate) gate = NULL;
         g_autoptr(GError) error = NULL;
         GlAuthority *authority;
@@ -204,7 +218,7 @@ static int run(const GlConfiguration *configuration) {
                                          &(GlServiceOptions){
                                                  .configuration = configuration,
                                                  .host_id = host_id,
-                                                 .host_name = configuration->host_name ?: g_get_host_name(),
+                                                 .host_name = find_host_name(configuration),
                                                  .sysroot = arg_sysroot,
                                                  .runtime_dir = arg_runtime_dir ?: RUNTIME_DIR,
                                                  .state_dir = arg_state_dir ?: STATE_DIR,

@@ -5,6 +5,8 @@ import os
 import signal
 import time
 
+from gi.repository import GLib
+
 from guestlocktest import (
     NAME, Signals, configure, create_guest, disk, end_process, equal, fails, has_owner, image, is_locked, main, manager,
     service_pid, spawn_process, start_guest, start_service, temp_dir, test, wait_until)
@@ -213,6 +215,36 @@ def service_is_restarted_while_storage_hangs():
     assert is_locked(path)
     with fails('Conflict', contains=holder(guest, path)):
         start_guest([disk(path)])
+
+
+@test
+def lockspace_directory_that_hangs():
+    """No disk can be leased, and nothing else is stalled: what needs no lock file is granted and given back."""
+    storage, healthy = SlowFs(), temp_dir()
+    (storage.below / 'lockspace').mkdir(0o700)
+    configure(f'[guestlock]\nLockspaceDirectory={storage.point}/lockspace\n[limits]\nStorageTimeoutSec={TIMEOUT:.0f}\n')
+    path, leases = image(healthy), image(healthy, 'leases')
+    of_leases = create_guest('of-leases')
+    of_leases.RegisterResource('lease', 'a', 'exclusive', {'path': str(leases), 'offset': GLib.Variant('t', 4096)})
+    stalled = create_guest('stalled')
+    stalled.RegisterResource(*disk(path))
+    storage.be('hang')
+    with ends_in_time():
+        pending = stalled.later.Acquire({})
+        served = 0
+        while not pending.done:
+            of_leases.Acquire({})
+            of_leases.Release({})
+            served += 1
+        assert served > 50, served
+    with fails('StorageUnavailable', contains=str(path)):
+        pending.result()
+    equal(stalled.State, 'new')
+    assert not is_locked(path)
+    storage.be('ok')
+    # Now that it can be seen: locks on FUSE are none to be relied on.
+    with fails('StorageUnavailable', contains=['lockspace', 'FUSE']):
+        stalled.Acquire({})
 
 
 main()

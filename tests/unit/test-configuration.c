@@ -119,6 +119,7 @@ static void test_every_key(Fixture *fixture, gconstpointer data) {
         g_autoptr(GlConfiguration) configuration = NULL;
 
         put(fixture, "[guestlock]\nDefaultDriver = sanlock \nOnLeaseLost=kill\nRequireScope=shared\nHostName=kvm1.lan\n"
+                     "LockspaceDirectory=/srv/files\nLvmLockspaceDirectory=/srv/lvm\nScsiLockspaceDirectory=/srv/scsi\n"
                      "[limits]\nMaxGuestsPerUid=1\nMaxGuests=2\nMaxResourcesPerGuest=3\nMaxUnboundGuestsPerUid=0\n"
                      "MaxWaitingPerUid=5\nMaxDialogsPerUid=6\nMaxStringBytes=7\nMaxPathBytes=4095\n"
                      "MaxBytesPerGuest=4096\nMaxBytesPerUid=1073741824\nMaxStuckPerUid=9\nMaxWorkerThreads=10\n"
@@ -128,6 +129,9 @@ static void test_every_key(Fixture *fixture, gconstpointer data) {
         g_assert_cmpint(configuration->on_lease_lost, ==, GL_LOSS_KILL);
         g_assert_cmpint(configuration->require_scope, ==, GL_SCOPE_SHARED);
         g_assert_cmpstr(configuration->host_name, ==, "kvm1.lan");
+        g_assert_cmpstr(configuration->lockspace_directory, ==, "/srv/files");
+        g_assert_cmpstr(configuration->lvm_lockspace_directory, ==, "/srv/lvm");
+        g_assert_cmpstr(configuration->scsi_lockspace_directory, ==, "/srv/scsi");
         g_assert_cmpuint(configuration->limits.guests_per_uid, ==, 1);
         g_assert_cmpuint(configuration->limits.guests, ==, 2);
         g_assert_cmpuint(configuration->limits.resources_per_guest, ==, 3);
@@ -197,6 +201,8 @@ static void test_what_is_wrong_is_named(Fixture *fixture, gconstpointer data) {
                 {"[guestlock]\nOnLeaseLost=Pause\n", "[guestlock]", "pause, kill or notify"},
                 {"[guestlock]\nRequireScope=\n", "[guestlock]", "RequireScope=\"\""},
                 {"[guestlock]\nHostName=a<b\n", "[guestlock]", "HostName=\"a<b\""},
+                {"[guestlock]\nLockspaceDirectory=files\n", "[guestlock]", "LockspaceDirectory=\"files\""},
+                {"[guestlock]\nLvmLockspaceDirectory=./x\n", "[guestlock]", "an absolute path"},
                 {"[limits]\nMaxGuests=\n", "[limits]", "MaxGuests=\"\""},
                 {"[limits]\nMaxGuests=0\n", "[limits]", "from 1 to 1000000"},
                 {"[limits]\nMaxGuests=-1\n", "[limits]", "MaxGuests=\"-1\""},
