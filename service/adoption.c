@@ -132,6 +132,30 @@ gboolean gl_adoption_answered(GlAdoption *adoption, const GlChange *change) {
         return FALSE;
 }
 
+/* --- drivers --- */
+
+/*
+ * A guest whose driver is not to be had is put back all the same: it may still write, and its rows in the lock table
+ * keep every other guest of this service off its storage. What the driver kept besides is not kept any more, which the
+ * core says of each lease, and an operator has to hear.
+ */
+static void find_driver(GlService *service, const GlGuest *record) {
+        const char *fields[] = {GL_FIELD_GUEST, record->uuid, GL_FIELD_GUEST_NAME, record->name, NULL};
+        gboolean holds = record->state == GL_GUEST_HELD || gl_guest_has_leases(record);
+        g_autoptr(GError) error = NULL;
+
+        if (gl_service_load_driver(service, record->driver, &error))
+                return;
+        if (holds)
+                gl_log_fields(LOG_ERR, GL_MESSAGE_NOT_ADOPTED, fields,
+                              "Guest \"%s\" cannot be adopted as it was, and no other guest of this host gets what it "
+                              "holds: %s",
+                              record->name, error->message);
+        else
+                gl_log_fields(LOG_WARNING, NULL, fields, "Guest \"%s\" is without its driver: %s", record->name,
+                              error->message);
+}
+
 /* --- resources --- */
 
 static void put_back(Adoptee *adoptee) {
@@ -143,6 +167,7 @@ static void put_back(Adoptee *adoptee) {
         g_autoptr(GError) error = NULL;
 
         find_processes(record);
+        find_driver(service, record);
         adoptee->guest = gl_core_restore_guest(gl_service_core(service), record, &error);
         if (!adoptee->guest) {
                 gl_log_fields(LOG_ERR, GL_MESSAGE_NOT_ADOPTED, fields, "Guest \"%s\" cannot be adopted: %s", name,

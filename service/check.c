@@ -10,13 +10,16 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "check-parts.h"
 #include "configuration.h"
+#include "core/names.h"
 #include "core/obstacle.h"
+#include "drivers/loader.h"
 
 #define POLKIT_TIMEOUT_USEC (5 * G_USEC_PER_SEC)
 
@@ -195,6 +198,31 @@ static void check_files(GlFindings *findings, const GlCheckOptions *options) {
                         "everybody but root is refused everything");
 }
 
+/* What is built in needs no file. The directory may be absent, and then nothing can be loaded. */
+static void check_drivers(GlFindings *findings, const GlConfiguration *configuration, const char *directory) {
+        g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+        g_autoptr(GDir) listing = g_dir_open(directory, 0, NULL);
+        const char *file;
+
+        if (!g_str_equal(configuration->default_driver, "file"))
+                g_ptr_array_add(names, g_strdup(configuration->default_driver));
+        while (listing && (file = g_dir_read_name(listing))) {
+                g_autofree char *name = g_str_has_suffix(file, ".so") ? g_strndup(file, strlen(file) - 3) : NULL;
+
+                if (name && gl_is_driver_name(name) && !g_str_equal(name, configuration->default_driver))
+                        g_ptr_array_add(names, g_steal_pointer(&name));
+        }
+        for (guint i = 0; i < names->len; i++) {
+                const char *name = g_ptr_array_index(names, i);
+                g_autoptr(GError) error = NULL;
+
+                if (gl_loaded_driver_check(directory, name, &error))
+                        gl_findings_ok(findings, "the driver \"%s\" can be loaded", name);
+                else
+                        gl_findings_problem(findings, "%s", error->message);
+        }
+}
+
 static void check_polkit(GlFindings *findings, sd_bus *bus) {
         sd_bus_error error = SD_BUS_ERROR_NULL;
         sd_bus_message *call = NULL;
@@ -252,6 +280,7 @@ guint gl_check_installation(const GlCheckOptions *options, GString *report) {
         gl_check_kernel(&findings);
         gl_check_view(&findings, options->sysroot, options->pid);
         if (configuration) {
+                check_drivers(&findings, configuration, options->driver_dir);
                 check_lockspace(&findings, configuration->lockspace_directory);
                 check_lockspace(&findings, configuration->lvm_lockspace_directory);
                 check_lockspace(&findings, configuration->scsi_lockspace_directory);

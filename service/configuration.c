@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/error.h"
+#include "core/names.h"
 #include "core/obstacle.h"
 
 #define DEFAULT_PATH SYSCONFDIR "/guestlock/guestlockd.conf"
@@ -27,9 +28,7 @@ typedef struct {
 } Setting;
 
 static const char *set_default_driver(GlConfiguration *configuration, const char *value) {
-        gsize n = strspn(value, "abcdefghijklmnopqrstuvwxyz0123456789-");
-
-        if (n < 1 || n > 32 || value[n])
+        if (!gl_is_driver_name(value))
                 return "a driver's name: 1 to 32 of a-z, 0-9 and \"-\"";
         g_free(configuration->default_driver);
         configuration->default_driver = g_strdup(value);

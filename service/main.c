@@ -23,13 +23,14 @@
 #define POLKIT_TIMEOUT     (20 * G_USEC_PER_SEC)
 
 static char *arg_config, *arg_host_id, *arg_sysroot;
-static char *arg_state_dir, *arg_runtime_dir;
+static char *arg_state_dir, *arg_runtime_dir, *arg_driver_dir;
 static gboolean arg_check, arg_version;
 
 static const GOptionEntry entries[] = {
         {"config", 0, 0, G_OPTION_ARG_FILENAME, &arg_config, "Read this configuration file", "FILE"},
         {"state-dir", 0, 0, G_OPTION_ARG_FILENAME, &arg_state_dir, "What outlives a reboot is kept here", "DIR"},
         {"runtime-dir", 0, 0, G_OPTION_ARG_FILENAME, &arg_runtime_dir, "What outlives the service is kept here", "DIR"},
+        {"driver-dir", 0, 0, G_OPTION_ARG_FILENAME, &arg_driver_dir, "Drivers are loaded from here", "DIR"},
         {"host-id", 0, 0, G_OPTION_ARG_STRING, &arg_host_id, "This host's id, instead of the machine id", "ID"},
         {"sysroot", 0, 0, G_OPTION_ARG_FILENAME, &arg_sysroot, "Look for /proc and /sys below DIR", "DIR"},
         {"check", 0, 0, G_OPTION_ARG_NONE, &arg_check, "Say what is wrong with this installation", NULL},
@@ -163,6 +164,10 @@ static int serve(GlService *service, Daemon *daemon, const GlConfiguration *conf
         if (!gate)
                 return fail(error);
         gl_service_add_driver(service, gl_file_driver_new(gl_service_workers(service), &file_options));
+        if (!gl_service_load_driver(service, configuration->default_driver, &error)) {
+                g_prefix_error(&error, "DefaultDriver of the configuration: ");
+                return fail(error);
+        }
         authority = gl_polkit_authority_new(daemon->connection, MAX_POLKIT_QUERIES, configuration->max_dialogs_per_uid,
                                             POLKIT_TIMEOUT);
         if (!gl_service_connect(service, daemon->connection, authority, &error))
@@ -220,6 +225,7 @@ static int run(const GlConfiguration *configuration) {
                                                  .host_id = host_id,
                                                  .host_name = find_host_name(configuration),
                                                  .sysroot = arg_sysroot,
+                                                 .driver_dir = arg_driver_dir ?: DRIVER_DIR,
                                                  .runtime_dir = arg_runtime_dir ?: RUNTIME_DIR,
                                                  .state_dir = arg_state_dir ?: STATE_DIR,
                                          },
@@ -239,6 +245,7 @@ static int check(void) {
                 .bus_policy = DATADIR "/dbus-1/system.d/org.guestlock1.conf",
                 .bus_activation = DATADIR "/dbus-1/system-services/org.guestlock1.service",
                 .polkit_actions = DATADIR "/polkit-1/actions/org.guestlock1.policy",
+                .driver_dir = arg_driver_dir ?: DRIVER_DIR,
                 .sysroot = arg_sysroot,
         };
         guint n_problems;

@@ -7,6 +7,7 @@
 
 #include "adoption.h"
 #include "core/error.h"
+#include "driver-set.h"
 #include "log.h"
 #include "process/process.h"
 
@@ -22,7 +23,8 @@ struct GlService {
         GlStore *store;             /* (owned) (nullable) */
         GlAuthority *authority;     /* (owned) (nullable) */
         GlBus *bus;                 /* (owned) (nullable) */
-        GHashTable *drivers;        /* name → GlDriver (owned) */
+        GlDriverSet *drivers;       /* (owned) (nullable) */
+        char *sysroot;              /* (owned) (nullable) */
         GHashTable *watches;        /* Watch, its own key */
         sd_event_source *timer;     /* (owned) */
         gint64 timer_at;            /* CLOCK_BOOTTIME, with timer_set */
@@ -90,7 +92,7 @@ static void job_done(GlJob *job, gpointer user_data) {
 }
 
 static void start_job(GlService *service, GlJob *job) {
-        GlDriver *driver = g_hash_table_lookup(service->drivers, job->driver);
+        GlDriver *driver = gl_driver_set_find(service->drivers, job->driver);
 
         g_assert(driver); /* the core knows the drivers that it was told of */
         driver->ops->start(driver, job, job_done, service);
@@ -243,7 +245,7 @@ GlService *gl_service_new(sd_event *event, const GlServiceOptions *options, GErr
         service->configuration = configuration;
         service->host_id = g_strdup(options->host_id);
         service->host_name = g_strdup(options->host_name);
-        service->drivers = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify) gl_driver_free);
+        service->sysroot = g_strdup(options->sysroot);
         service->watches = g_hash_table_new_full(watch_hash, watch_equal, watch_free, NULL);
         if (!open_store(service, options, &hooks, error))
                 return NULL;
@@ -255,6 +257,7 @@ GlService *gl_service_new(sd_event *event, const GlServiceOptions *options, GErr
         service->core = gl_core_new(&configuration->limits, options->host_id, options->host_name, &hooks, service);
         gl_core_set_defaults(service->core, configuration->default_driver, configuration->on_lease_lost,
                              configuration->require_scope);
+        service->drivers = gl_driver_set_new(service->core, options->driver_dir);
         if (service->store)
                 gl_store_load_generations(service->store, service->core);
         r = sd_event_add_time(event, &service->timer, CLOCK_BOOTTIME, 0, 1000, timer_fired, service);
@@ -278,20 +281,43 @@ void gl_service_free(GlService *service) {
         gl_authority_free(service->authority);
         gl_workers_free(service->workers);
         gl_core_free(service->core);
-        g_hash_table_unref(service->drivers);
+        gl_driver_set_free(service->drivers);
         g_hash_table_unref(service->watches);
         sd_event_source_disable_unref(service->timer);
         gl_store_free(service->store);
         sd_event_unref(service->event);
         g_free(service->host_id);
         g_free(service->host_name);
+        g_free(service->sysroot);
         g_free(service);
 }
 
+/* --- drivers --- */
+
 void gl_service_add_driver(GlService *service, GlDriver *driver) {
-        g_hash_table_insert(service->drivers, (gpointer) driver->ops->name, driver);
-        gl_core_add_driver(service->core, driver->ops->name, driver->ops->capabilities);
+        gl_driver_set_add(service->drivers, driver);
 }
+
+gboolean gl_service_load_driver(GlService *service, const char *name, GError **error) {
+        const GlPluginHost host = {service->event, service->workers, service->host_id, service->host_name,
+                                   service->sysroot};
+
+        return gl_driver_set_load(service->drivers, name, &host, error);
+}
+
+gboolean gl_service_unload_driver(GlService *service, const char *name, GError **error) {
+        return gl_driver_set_unload(service->drivers, name, error);
+}
+
+static gboolean load_driver(const char *name, gpointer user_data, GError **error) {
+        return gl_service_load_driver(user_data, name, error);
+}
+
+static gboolean unload_driver(const char *name, gpointer user_data, GError **error) {
+        return gl_service_unload_driver(user_data, name, error);
+}
+
+/* --- the bus --- */
 
 gboolean gl_service_connect(GlService *service, sd_bus *connection, GlAuthority *authority, GError **error) {
         const GlBusParts parts = {
@@ -304,6 +330,8 @@ gboolean gl_service_connect(GlService *service, sd_bus *connection, GlAuthority 
                 .host_id = service->host_id,
                 .host_name = service->host_name,
                 .default_driver = service->configuration->default_driver,
+                .load_driver = load_driver,
+                .unload_driver = unload_driver,
                 .pump = pump,
                 .user_data = service,
         };

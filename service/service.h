@@ -23,6 +23,7 @@ typedef struct {
         const char *host_id;
         const char *host_name;
         const char *sysroot;     /* (nullable) */
+        const char *driver_dir;  /* (nullable) no driver can be loaded without one */
         const char *runtime_dir; /* (nullable) nothing is kept without one */
         const char *state_dir;
 } GlServiceOptions;
@@ -31,8 +32,17 @@ GlService *gl_service_new(sd_event *event, const GlServiceOptions *options, GErr
 void gl_service_free(GlService *service);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GlService, gl_service_free)
 
-/* DRIVER is owned by the service from now on. */
+/* One that is built in: it stays. DRIVER is owned by the service from now on. */
 void gl_service_add_driver(GlService *service, GlDriver *driver);
+
+/*
+ * A driver from the directory of drivers. To load one that is loaded already is success without effect, and so is to
+ * unload one that is not loaded but has its file there; GL_ERROR_NO_SUCH_DRIVER for what is not there at all. Besides,
+ * unloading fails with GL_ERROR_DRIVER_IN_USE, and with GL_ERROR_NOT_SUPPORTED for one that is built in. From the loop,
+ * and not from within a driver.
+ */
+gboolean gl_service_load_driver(GlService *service, const char *name, GError **error);
+gboolean gl_service_unload_driver(GlService *service, const char *name, GError **error);
 
 /*
  * Finds the guests of the service before this one, and takes again what they hold. ADOPTED is called when that is

@@ -60,7 +60,7 @@ make_surroundings() {
         umask 022
         mkdir -p /run/dbus
         mount -t tmpfs -o mode=755 guestlock /run/dbus
-        mkdir -p $private/{actions,rules,services,policy,tmp}
+        mkdir -p $private/{actions,drivers,rules,services,policy,tmp}
         if [ -n "$polkit" ]; then
                 redirect_polkit "$rules"
         fi
@@ -73,10 +73,13 @@ make_surroundings() {
         export GUESTLOCK_LOG=${GUESTLOCK_LOG:-$private/log} GUESTLOCK_TMP=$private/tmp
         export GUESTLOCK_RULES=$private/rules GUESTLOCK_CONFIG=$state/guestlockd.conf
         export GUESTLOCK_RUNTIME_DIR=$state/run GUESTLOCK_STATE_DIR=$state/state
+        export GUESTLOCK_DRIVER_DIR=$private/drivers
         export DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/dbus/system_bus_socket
         : >>"$GUESTLOCK_LOG"
 
         cp "$root/policy/org.guestlock1.conf" $private/policy/
+        # Drivers have to be root's all the way up, and this tree may be anybody's.
+        find "$build/service/drivers" -maxdepth 1 -name '*.so' -exec install -m 644 -t $private/drivers {} +
         describe_service
         describe_bus
 }
@@ -103,7 +106,7 @@ describe_service() {
 		[D-BUS Service]
 		Name=org.guestlock1
 		User=root
-		Exec=${GUESTLOCKD_WRAPPER:+$GUESTLOCKD_WRAPPER }"$build/service/guestlockd" "--config=$GUESTLOCK_CONFIG" "--runtime-dir=$GUESTLOCK_RUNTIME_DIR" "--state-dir=$GUESTLOCK_STATE_DIR"
+		Exec=${GUESTLOCKD_WRAPPER:+$GUESTLOCKD_WRAPPER }"$build/service/guestlockd" "--config=$GUESTLOCK_CONFIG" "--runtime-dir=$GUESTLOCK_RUNTIME_DIR" "--state-dir=$GUESTLOCK_STATE_DIR" "--driver-dir=$GUESTLOCK_DRIVER_DIR"
 	END
 }
 

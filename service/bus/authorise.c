@@ -52,9 +52,21 @@ static const char *action_for(const GlCall *call) {
         return call->arguments.kill ? "revoke" : "manage";
 }
 
+static void ask_about_driver(GlCall *call) {
+        GPtrArray *question = g_ptr_array_new();
+
+        g_ptr_array_add(question, g_strdup("load-driver"));
+        add_detail(question, "driver", call->arguments.driver);
+        add_question(call, question);
+}
+
 static void collect_questions(GlCall *call) {
         const char *action = call->method->right != GL_RIGHT_NOTHING ? action_for(call) : NULL;
 
+        if (call->method->right == GL_RIGHT_LOAD_DRIVER) {
+                ask_about_driver(call);
+                return;
+        }
         for (guint i = 0; action && i < call->wanted->len; i++) {
                 GPtrArray *question = new_question(call, action);
 

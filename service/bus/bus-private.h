@@ -23,6 +23,9 @@ struct GlBus {
         sd_event_source *turns_source; /* (owned) */
 };
 
+/* drivers.c: the handlers of LoadDriver and UnloadDriver */
+int gl_bus_on_load_driver(sd_bus_message *message, void *bus, sd_bus_error *error);
+int gl_bus_on_unload_driver(sd_bus_message *message, void *bus, sd_bus_error *error);
 /* manager.c, guest.c */
 int gl_bus_add_manager(GlBus *bus);
 int gl_bus_add_guests(GlBus *bus);

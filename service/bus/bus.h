@@ -24,6 +24,8 @@ typedef struct {
         const char *host_id;
         const char *host_name;
         const char *default_driver;
+        gboolean (*load_driver)(const char *name, gpointer user_data, GError **error);
+        gboolean (*unload_driver)(const char *name, gpointer user_data, GError **error);
         /* Has the changes of the core carried out and announced; called after every call into it. */
         void (*pump)(gpointer user_data);
         gpointer user_data;

@@ -20,6 +20,7 @@ typedef enum {
         GL_RIGHT_NOTHING, /* everybody may */
         GL_RIGHT_OWN,     /* to be the owner: looking, giving back */
         GL_RIGHT_ACQUIRE, /* the action `acquire` */
+        GL_RIGHT_LOAD_DRIVER, /* about no guest: the action `load-driver`, whoever asks */
 } GlRight;
 
 typedef struct {

@@ -119,7 +119,8 @@ static gboolean read_register_fd(GlCall *call, GError **error) {
 static gboolean prepare_register(GlCall *call, GError **error) {
         const GlWanted *wanted = &g_array_index(call->wanted, GlWanted, 0);
 
-        return gl_core_may_register(call->bus->parts.core, call->guest, wanted->type, wanted->name, error);
+        return gl_core_may_register(call->bus->parts.core, call->guest, wanted->type, wanted->mode, wanted->name,
+                                    error);
 }
 
 static void run_register(GlCall *call) {
@@ -152,6 +153,12 @@ static gboolean read_plug(GlCall *call, GError **error) {
 
 static gboolean read_plug_fd(GlCall *call, GError **error) {
         return gl_read_resource(call, TRUE, TRUE, error) && gl_check_words(call, error);
+}
+
+static gboolean prepare_plug(GlCall *call, GError **error) {
+        const GlWanted *wanted = &g_array_index(call->wanted, GlWanted, 0);
+
+        return gl_core_may_plug(call->bus->parts.core, call->guest, wanted->type, wanted->mode, error);
 }
 
 static void run_plug(GlCall *call) {
@@ -299,6 +306,8 @@ static int append_resource(sd_bus_message *reply, const GlResource *resource, co
                                           "scope", "s", gl_scope_to_string(resource->scope), "scope-reason", "s",
                                           resource->scope_reason ?: "", "since-usec", "t", (guint64) resource->since,
                                           "kept-by", "s", gl_kept_by_to_string(resource->kept_by));
+        else if (r >= 0 && resource->scope_reason)
+                r = sd_bus_message_append(reply, "{sv}", "scope-reason", "s", resource->scope_reason);
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
@@ -369,8 +378,8 @@ METHOD(on_register_fd, GL_RIGHT_ACQUIRE, read_register_fd, prepare_register, run
 METHOD(on_acquire, GL_RIGHT_ACQUIRE, gl_read_acquire_options, NULL, run_acquire, fill_generation)
 METHOD(on_inquire, GL_RIGHT_OWN, gl_read_no_options, NULL, run_inquire, fill_text)
 METHOD(on_release, GL_RIGHT_OWN, gl_read_no_options, NULL, run_release, fill_text)
-METHOD(on_plug, GL_RIGHT_ACQUIRE, read_plug, NULL, run_plug, fill_generation)
-METHOD(on_plug_fd, GL_RIGHT_ACQUIRE, read_plug_fd, NULL, run_plug, fill_generation)
+METHOD(on_plug, GL_RIGHT_ACQUIRE, read_plug, prepare_plug, run_plug, fill_generation)
+METHOD(on_plug_fd, GL_RIGHT_ACQUIRE, read_plug_fd, prepare_plug, run_plug, fill_generation)
 METHOD(on_unplug, GL_RIGHT_OWN, read_unplug, NULL, run_unplug, NULL)
 METHOD(on_set_child, GL_RIGHT_OWN, read_set_child, NULL, run_set_child, NULL)
 METHOD(on_get_child, GL_RIGHT_OWN, read_get_child, NULL, run_get_child, fill_pid)

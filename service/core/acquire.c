@@ -19,12 +19,14 @@ gboolean gl_op_is_acquire(const GlOp *op) {
 
 /* --- the attempt --- */
 
-/* What Acquire takes: everything registered and not yet held; in state lost, what is lost. FALSE: something is under
- * way. */
+/* What Acquire takes: everything registered and not yet held; in state lost, what is lost; nothing where the driver
+ * leases the guest alone. FALSE: something is under way. */
 static gboolean collect_missing(GlCore *core, GlOp *op) {
         gboolean idle = !gl_guest_data(op->guest)->exiting;
 
         g_ptr_array_set_size(op->resources, 0);
+        if (gl_guest_is_leased_alone(core, op->guest))
+                return idle;
         for (guint i = 0; i < op->guest->resources->len; i++) {
                 GlResource *resource = g_ptr_array_index(op->guest->resources, i);
 
@@ -189,7 +191,8 @@ void gl_core_acquire(GlCore *core, const GlRequest *request, GlGuest *guest, con
         GlOp *op;
 
         gl_core_enter(core, request->now, request->realtime);
-        if ((spec->state && spec->state[0] && !(state = gl_state_string_parse(spec->state, &error))) ||
+        if ((!spec->register_only && !gl_core_driver_can_lease(core, guest, &error)) ||
+            (spec->state && spec->state[0] && !(state = gl_state_string_parse(spec->state, &error))) ||
             !check_process(guest, spec, &error)) {
                 gl_core_reply_error(core, request, error);
         } else {

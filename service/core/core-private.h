@@ -25,6 +25,8 @@ struct GlOpKind {
         void (*job_done)(GlCore *core, GlOp *op, GlJob *job, GPtrArray *resources);
         /* (nullable) It has failed, and has nothing out any more: whatever it brought with it goes. */
         void (*failed)(GlCore *core, GlOp *op);
+        /* It asks nothing of the guest's driver, whatever comes of it. */
+        gboolean without_driver;
 };
 
 struct GlOp {
@@ -84,7 +86,7 @@ struct GlCore {
         GlLossAction default_on_lease_lost;
         GlScope default_require_scope;
 
-        GHashTable *drivers;  /* name → capabilities (static) */
+        GHashTable *drivers;  /* name → capabilities (borrowed) */
         GHashTable *guests;   /* key "<uid>/<uuid>" → GlGuest (owned) */
         GHashTable *starting; /* the same, of hidden ones */
         GHashTable *owners;   /* uid → GPtrArray of GlGuest (borrowed) */
@@ -151,7 +153,19 @@ GPtrArray *gl_core_guests_of(GlCore *core, guint32 uid);
 char *gl_guest_describe(const GlGuest *guest);
 /* GL_ERROR_BAD_STATE: "Guest … is in state held: WHY." */
 gboolean gl_guest_refuse(const GlGuest *guest, GError **error, const char *why);
+
+/* --- drivers --- */
 gboolean gl_core_driver_can(GlCore *core, const char *driver, const char *capability);
+/* Its driver is guest-only: it is held or not as a whole, and its resources stay registered. */
+gboolean gl_guest_is_leased_alone(GlCore *core, const GlGuest *guest);
+/* GL_ERROR_NO_SUCH_DRIVER while the guest's driver is not loaded. */
+gboolean gl_core_check_driver(GlCore *core, const GlGuest *guest, GError **error);
+/* Besides, GL_ERROR_NOT_SUPPORTED if it knows the type or the mode not. */
+gboolean gl_core_driver_takes(GlCore *core, const GlGuest *guest, GlResourceType type, GlMode mode, GError **error);
+/* Besides, GL_ERROR_STORAGE_UNAVAILABLE where what it leases cannot have the guest's scope. */
+gboolean gl_core_driver_can_lease(GlCore *core, const GlGuest *guest, GError **error);
+/* The scope-reason of a resource that the guest's driver ignores (owned by the caller). */
+char *gl_core_why_ignored(const GlGuest *guest);
 
 /* --- quotas: GL_ERROR_LIMIT_EXCEEDED --- */
 /* One guest more of UID's. Where that is one too many, one that was released for long makes room if it can. */
@@ -174,8 +188,6 @@ void gl_core_note_generation(GlCore *core, const GlNode *node, GlMode mode, guin
 
 /* --- resources --- */
 gboolean gl_core_add_resource(GlCore *core, GlGuest *guest, guint32 uid, const GlResourceSpec *spec, GError **error);
-/* GL_ERROR_NOT_SUPPORTED if the guest's driver knows the type or the mode not. */
-gboolean gl_core_driver_takes(GlCore *core, const GlGuest *guest, const GlResourceSpec *spec, GError **error);
 void gl_guest_remove_resource(GlCore *core, GlGuest *guest, GlResource *resource);
 void gl_resource_free(gpointer resource);
 /* The resource's lease is the table's no more. */

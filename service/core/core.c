@@ -4,7 +4,7 @@
 #include <string.h>
 
 /*
- * The registry: guests by (owner, uuid) and by pid, drivers, processes, and the calls that need no operation.
+ * The registry: guests by (owner, uuid) and by pid, processes, and the calls that need no operation.
  */
 
 static void owner_list_free(gpointer data) {
@@ -87,29 +87,6 @@ void gl_core_set_defaults(GlCore *core, const char *driver, GlLossAction on_leas
         core->default_driver = g_strdup(driver);
         core->default_on_lease_lost = on_lease_lost;
         core->default_require_scope = require_scope;
-}
-
-/* --- drivers --- */
-
-void gl_core_add_driver(GlCore *core, const char *name, const char *const *capabilities) {
-        if (!core->default_driver)
-                core->default_driver = g_strdup(name);
-        g_hash_table_insert(core->drivers, g_strdup(name), (gpointer) capabilities);
-}
-
-void gl_core_foreach_driver(GlCore *core, GlDriverFunc func, gpointer user_data) {
-        GHashTableIter iter;
-        gpointer name, capabilities;
-
-        g_hash_table_iter_init(&iter, core->drivers);
-        while (g_hash_table_iter_next(&iter, &name, &capabilities))
-                func(name, capabilities, user_data);
-}
-
-gboolean gl_core_driver_can(GlCore *core, const char *driver, const char *capability) {
-        const char *const *capabilities = g_hash_table_lookup(core->drivers, driver);
-
-        return capabilities && g_strv_contains(capabilities, capability);
 }
 
 /* --- finding guests --- */
@@ -360,11 +337,11 @@ static gboolean check_spec(GlCore *core, const GlRequest *request, const GlGuest
         if (!gl_uuid_parse(spec->uuid, uuid, error) ||
             (request && !gl_check_guest_name(&core->limits, spec->name, error)))
                 return FALSE;
-        if (!driver || !g_hash_table_contains(core->drivers, driver)) {
+        if (request && (!driver || !gl_core_has_driver(core, driver))) {
                 g_autofree char *quoted = gl_quote(driver ?: "");
 
                 g_set_error(error, GL_ERROR, GL_ERROR_NO_SUCH_DRIVER,
-                            "There is no lease driver %.300s; see ListDrivers.", quoted);
+                            "The lease driver %.300s is not loaded; see ListDrivers and LoadDriver.", quoted);
                 return FALSE;
         }
         if (request && spec->owner_uid != request->uid && !request->may_manage) {

@@ -72,9 +72,13 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(GlCore, gl_core_free)
 
 void gl_core_set_defaults(GlCore *core, const char *driver, GlLossAction on_lease_lost, GlScope require_scope);
 
-/* The drivers there are, with what each can do (NULL-terminated, static). */
+/* The drivers there are, with what each can do (borrowed until it is removed): see core/capabilities.h. */
 void gl_core_add_driver(GlCore *core, const char *name, const char *const *capabilities);
+/* GL_ERROR_DRIVER_IN_USE while any guest has leases of it, or something under way. No job is out for it then. */
+gboolean gl_core_remove_driver(GlCore *core, const char *name, GError **error);
+gboolean gl_core_has_driver(GlCore *core, const char *name);
 
+/* Sorted by name. */
 typedef void (*GlDriverFunc)(const char *name, const char *const *capabilities, gpointer user_data);
 void gl_core_foreach_driver(GlCore *core, GlDriverFunc func, gpointer user_data);
 
@@ -111,7 +115,10 @@ gboolean gl_core_set_on_lease_lost(GlCore *core, const GlRequest *request, GlGue
 /* --- a guest's life; each of the void ones replies --- */
 
 /* The checks of a registration that need no open file: to be made before opening anything. */
-gboolean gl_core_may_register(GlCore *core, GlGuest *guest, GlResourceType type, const char *name, GError **error);
+gboolean gl_core_may_register(GlCore *core, GlGuest *guest, GlResourceType type, GlMode mode, const char *name,
+                              GError **error);
+/* Likewise of AcquireResource: what the guest's driver cannot do. */
+gboolean gl_core_may_plug(GlCore *core, const GlGuest *guest, GlResourceType type, GlMode mode, GError **error);
 gboolean gl_core_register(GlCore *core, const GlRequest *request, GlGuest *guest, const GlResourceSpec *resource,
                           GError **error);
 

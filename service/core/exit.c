@@ -16,10 +16,23 @@ const GlOpKind gl_exit_kind = {"exit", attempt_exit, exit_job_done};
 
 /* --- draining and giving back --- */
 
+/* A shutdown is why it exited, if one waits for that. */
+static GlReleaseReason exit_reason(GlCore *core, const GlGuest *guest) {
+        for (GList *link = core->ops.head; link; link = link->next) {
+                const GlOp *op = link->data;
+
+                if (op->guest == guest && op->kind == &gl_shutdown_kind)
+                        return GL_RELEASE_SHUTDOWN;
+        }
+        return GL_RELEASE_GUEST_EXITED;
+}
+
 static void finish_exit(GlCore *core, GlOp *op) {
         GlGuest *guest = op->guest;
 
         gl_guest_data(guest)->exiting = FALSE;
+        if (guest->state == GL_GUEST_HELD && gl_guest_is_leased_alone(core, guest))
+                gl_core_announce_released(core, guest, op->resources, exit_reason(core, guest));
         gl_guest_drop_ghosts(core, guest);
         if (op->last_state) {
                 g_free(guest->state_string);
@@ -30,17 +43,6 @@ static void finish_exit(GlCore *core, GlOp *op) {
         if (guest->transient && guest->state == GL_GUEST_RELEASED)
                 gl_guest_data(guest)->removing = TRUE;
         gl_op_free(core, op);
-}
-
-/* A shutdown is why it exited, if one waits for that. */
-static GlReleaseReason exit_reason(GlCore *core, const GlGuest *guest) {
-        for (GList *link = core->ops.head; link; link = link->next) {
-                const GlOp *op = link->data;
-
-                if (op->guest == guest && op->kind == &gl_shutdown_kind)
-                        return GL_RELEASE_SHUTDOWN;
-        }
-        return GL_RELEASE_GUEST_EXITED;
 }
 
 static void given_back_on_exit(GlCore *core, GlOp *op, GPtrArray *resources) {

@@ -56,16 +56,6 @@ static void continue_guest(GlCore *core, GlGuest *guest) {
         change->signal = SIGCONT;
 }
 
-static void announce_grant(GlCore *core, GlOp *op, GlJob *job, guint64 generation) {
-        GlChange *change;
-
-        if (!job)
-                return;
-        change = gl_core_emit(core, GL_CHANGE_LEASES_ACQUIRED, op->guest);
-        change->generation = generation;
-        change->items = gl_items_of(op->resources);
-}
-
 typedef struct {
         GlResourceState state;
         GlMode mode;
@@ -103,6 +93,17 @@ static void note_before(const GlOp *op, Before *before) {
 static void before_clear(Before *before) {
         gl_handle_unref(&before->process.handle);
         g_array_unref(before->resources);
+}
+
+/* A guest that is leased alone has been granted itself. */
+static void announce_grant(GlCore *core, GlOp *op, GlJob *job, const Before *before, guint64 generation) {
+        GlChange *change;
+
+        if (!job && (!gl_guest_is_leased_alone(core, op->guest) || op->guest->state == before->state))
+                return;
+        change = gl_core_emit(core, GL_CHANGE_LEASES_ACQUIRED, op->guest);
+        change->generation = generation;
+        change->items = gl_items_of(op->resources);
 }
 
 /* Puts the guest back as it was before the grant that could not be saved. */
@@ -176,7 +177,7 @@ void gl_op_commit(GlCore *core, GlOp *op, GlJob *job) {
                         gl_op_note_generations(core, op, generation);
                 if (op->kind == &gl_start_kind)
                         gl_guest_show_started(core, guest);
-                announce_grant(core, op, job, generation);
+                announce_grant(core, op, job, &before, generation);
                 if (guest->state == GL_GUEST_HELD)
                         continue_guest(core, guest);
                 gl_op_succeed(core, op, generation, NULL, 0);

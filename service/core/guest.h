@@ -33,7 +33,7 @@ typedef struct {
         /* While held. */
         guint64 generation;
         GlScope scope;
-        char *scope_reason; /* (nullable) */
+        char *scope_reason; /* (owned) (nullable) also of one that is registered and that the driver ignores: why */
         GlKeptBy kept_by;
         gint64 since; /* µs, CLOCK_REALTIME */
         guint64 size, mtime;

@@ -44,6 +44,17 @@ gboolean gl_check_guest_name(const GlLimits *limits, const char *name, GError **
         return check_length("guest name", name, limits->string_bytes, error);
 }
 
+gboolean gl_is_driver_name(const char *name) {
+        gsize n = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-");
+
+        return n >= 1 && n <= 32 && name[n] == '\0';
+}
+
+gboolean gl_check_driver_name(const char *name, GError **error) {
+        return gl_is_driver_name(name) ||
+               refuse(error, "driver name", name, "is not 1 to 32 of a-z, 0-9 and \"-\"");
+}
+
 gboolean gl_check_resource_name(const GlLimits *limits, GlResourceType type, const char *name, GError **error) {
         if (type == GL_RESOURCE_LEASE)
                 return check_length("lease key", name, limits->string_bytes, error);

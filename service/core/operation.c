@@ -73,7 +73,8 @@ GArray *gl_items_of(GPtrArray *resources) {
 void gl_core_announce_released(GlCore *core, GlGuest *guest, GPtrArray *resources, GlReleaseReason reason) {
         GlChange *change;
 
-        if (resources->len == 0)
+        /* One that is leased alone has given itself back. */
+        if (resources->len == 0 && !gl_guest_is_leased_alone(core, guest))
                 return;
         change = gl_core_emit(core, GL_CHANGE_LEASES_RELEASED, guest);
         change->reason = reason;

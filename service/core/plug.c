@@ -58,6 +58,16 @@ static GlJob *new_change_job(GlCore *core, GlOp *op) {
         return job;
 }
 
+/* What was adopted and could not be locked again has only its row in the table: there is nothing to change. */
+static void fail_without_lock(GlCore *core, GlOp *op, const GlResource *resource) {
+        g_autofree char *quoted = gl_quote(resource->name);
+
+        gl_op_fail(core, op,
+                   g_error_new(GL_ERROR, GL_ERROR_STORAGE_UNAVAILABLE,
+                               "The lease on %s stays as it is: %s. The next start of the service tries again.", quoted,
+                               resource->scope_reason ?: "it has no lock"));
+}
+
 /*
  * While the driver is at it the claim is exclusive, so that neither the old nor the new mode lets anybody in.
  */
@@ -180,6 +190,8 @@ static void attempt_plug(GlCore *core, GlOp *op) {
                 gl_op_attempt_to_take(core, op);
         } else if (resource->mode == op->mode) {
                 gl_op_succeed(core, op, resource->generation, NULL, 0);
+        } else if (!resource->lease) {
+                fail_without_lock(core, op, resource);
         } else {
                 start_changing(core, op, resource);
         }
@@ -218,13 +230,8 @@ static GlResource *find_or_add(GlCore *core, const GlRequest *request, GlGuest *
         return g_ptr_array_index(guest->resources, guest->resources->len - 1);
 }
 
-static gboolean may_plug(GlCore *core, const GlGuest *guest, const GlResourceSpec *spec, GError **error) {
-        if (!gl_core_driver_can(core, guest->driver, "hotplug")) {
-                g_set_error(error, GL_ERROR, GL_ERROR_NOT_SUPPORTED, "The driver \"%s\" has no hotplug.",
-                            guest->driver);
-                return FALSE;
-        }
-        if (!gl_core_driver_takes(core, guest, spec, error))
+static gboolean may_plug_now(GlCore *core, const GlGuest *guest, const GlResourceSpec *spec, GError **error) {
+        if (!gl_core_may_plug(core, guest, spec->type, spec->mode, error))
                 return FALSE;
         if (guest->state == GL_GUEST_NEW)
                 return gl_guest_refuse(guest, error, "RegisterResource and Acquire come first");
@@ -253,7 +260,7 @@ void gl_core_acquire_resource(GlCore *core, const GlRequest *request, GlGuest *g
         gboolean added;
 
         gl_core_enter(core, request->now, request->realtime);
-        if (may_plug(core, guest, spec, &error))
+        if (may_plug_now(core, guest, spec, &error))
                 resource = find_or_add(core, request, guest, spec, &added, &error);
         if (resource)
                 plug(core, request, guest, resource, added, spec->mode, wait_ms);

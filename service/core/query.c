@@ -8,7 +8,7 @@ static void inquire_job_done(GlCore *core, GlOp *op, GlJob *job, GPtrArray *reso
 static void attempt_get_child(GlCore *core, GlOp *op);
 
 static const GlOpKind inquire_kind = {"Inquire", attempt_inquire, inquire_job_done};
-static const GlOpKind get_child_kind = {"GetChild", attempt_get_child};
+static const GlOpKind get_child_kind = {"GetChild", attempt_get_child, .without_driver = TRUE};
 
 static GPtrArray *held_with_lease(const GlGuest *guest) {
         GPtrArray *held = g_ptr_array_new();

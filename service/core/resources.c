@@ -10,23 +10,10 @@
 
 /* --- registering --- */
 
-gboolean gl_core_driver_takes(GlCore *core, const GlGuest *guest, const GlResourceSpec *spec, GError **error) {
-        static const char *const modes[] = {"readonly", "shared", NULL};
-        const char *type = gl_resource_type_to_string(spec->type);
-        const char *missing = NULL;
-
-        if (!gl_core_driver_can(core, guest->driver, type))
-                missing = type;
-        else if (modes[spec->mode] && !gl_core_driver_can(core, guest->driver, modes[spec->mode]))
-                missing = modes[spec->mode];
-        if (!missing)
-                return TRUE;
-        g_set_error(error, GL_ERROR, GL_ERROR_NOT_SUPPORTED, "The driver \"%s\" gives no %s leases.", guest->driver,
-                    missing);
-        return FALSE;
-}
-
-gboolean gl_core_may_register(GlCore *core, GlGuest *guest, GlResourceType type, const char *name, GError **error) {
+gboolean gl_core_may_register(GlCore *core, GlGuest *guest, GlResourceType type, GlMode mode, const char *name,
+                              GError **error) {
+        if (!gl_core_driver_takes(core, guest, type, mode, error))
+                return FALSE;
         if (guest->state == GL_GUEST_LOST)
                 return gl_guest_refuse(guest, error, "nothing can be registered; Release it or shut it down first");
         if (!gl_check_resource_name(&core->limits, type, name, error))
@@ -52,8 +39,7 @@ gboolean gl_core_may_register(GlCore *core, GlGuest *guest, GlResourceType type,
 gboolean gl_core_add_resource(GlCore *core, GlGuest *guest, guint32 uid, const GlResourceSpec *spec, GError **error) {
         GlResource *resource;
 
-        if (!gl_core_driver_takes(core, guest, spec, error) ||
-            !gl_core_may_register(core, guest, spec->type, spec->name, error))
+        if (!gl_core_may_register(core, guest, spec->type, spec->mode, spec->name, error))
                 return FALSE;
         for (guint i = 0; i < guest->resources->len; i++) {
                 const GlResource *other = g_ptr_array_index(guest->resources, i);
@@ -76,6 +62,8 @@ gboolean gl_core_add_resource(GlCore *core, GlGuest *guest, guint32 uid, const G
         resource->place = gl_place_ref(spec->place);
         resource->source = gl_handle_ref(spec->source);
         resource->registered_by = uid;
+        if (gl_guest_is_leased_alone(core, guest))
+                resource->scope_reason = gl_core_why_ignored(guest);
         gl_core_touch(core, guest, GL_PROPERTY_RESOURCES);
 
         return TRUE;
@@ -117,8 +105,10 @@ void gl_resource_set_state(GlCore *core, GlResource *resource, GlResourceState s
                 return;
         if (resource->state == GL_RESOURCE_REGISTERED)
                 core->n_leases++;
-        if (state == GL_RESOURCE_REGISTERED)
+        if (state == GL_RESOURCE_REGISTERED) {
                 core->n_leases--;
+                g_clear_pointer(&resource->scope_reason, g_free);
+        }
         resource->state = state;
         gl_core_touch(core, resource->guest, GL_PROPERTY_RESOURCES);
 }

@@ -6,7 +6,8 @@
 /*
  * After a restart of the service: guests are put back as their state files have them, and what they held is
  * taken again, each resource by itself, so that one that was lost costs only itself. Only a positive answer is a
- * loss; storage that cannot be reached leaves the lease in the table, and it says so.
+ * loss; storage that cannot be reached leaves the lease in the table, and it says so. So does a driver that is not
+ * there any more: the guest writes on, and nobody else of ours may.
  */
 
 static void attempt_retake(GlCore *core, GlOp *op);
@@ -177,6 +178,9 @@ static void retake_job_done(GlCore *core, GlOp *op, GlJob *job, GPtrArray *resou
 
 /* Enters rows in the table for all that has to be taken again, so that nobody gets in between. */
 static void begin_retake(GlCore *core, GlOp *op) {
+        g_autoptr(GError) missing = NULL;
+
+        (void) gl_core_check_driver(core, op->guest, &missing);
         op->brief_until = core->now + (gint64) core->limits.brief_patience;
         for (guint i = 0; i < op->guest->resources->len; i++) {
                 GlResource *resource = g_ptr_array_index(op->guest->resources, i);
@@ -186,8 +190,10 @@ static void begin_retake(GlCore *core, GlOp *op) {
                 resource->claim = gl_table_enter(core->table, resource->place, resource->mode, resource);
                 if (resource->state == GL_RESOURCE_LOST)
                         continue;
-                resource->retaking = resource->source.box != NULL;
-                if (!resource->retaking)
+                resource->retaking = resource->source.box && !missing;
+                if (missing)
+                        keep_without_lock(core, resource, missing->message);
+                else if (!resource->retaking)
                         keep_without_lock(core, resource, "what it was registered as is not there any more");
         }
 }

@@ -79,6 +79,10 @@ static GlGuest *make_started(GlCore *core, const GlRequest *request, const GlGue
         if (!guest)
                 return NULL;
         guest->transient = !keep;
+        if (!gl_core_driver_can_lease(core, guest, error)) {
+                gl_guest_discard(core, guest);
+                return NULL;
+        }
         for (guint i = 0; i < n_resources; i++) {
                 if (!gl_core_add_resource(core, guest, request->uid, &resources[i], error)) {
                         gl_guest_discard(core, guest);
@@ -111,7 +115,7 @@ void gl_core_start_guest(GlCore *core, const GlRequest *request, const GlGuestSp
         if (guest) {
                 GlOp *op = gl_op_new(core, &gl_start_kind, request, guest);
 
-                for (guint i = 0; i < guest->resources->len; i++)
+                for (guint i = 0; !gl_guest_is_leased_alone(core, guest) && i < guest->resources->len; i++)
                         g_ptr_array_add(op->resources, g_ptr_array_index(guest->resources, i));
                 op->state = g_steal_pointer(&state);
                 gl_op_set_acquire_spec(core, op, acquire);

@@ -21,11 +21,12 @@ typedef struct {
         /* [a-z0-9-]{1,32} */
         const char *name;
 
-        /* NULL-terminated: disk, lease, guest-only, hotplug, migrate, shared, readonly, inherit, fenced. */
+        /* See core/capabilities.h. One that is guest-only is never sent a target, and refuses whatever has any. */
         const char *const *capabilities;
 
         /*
-         * Carries out JOB. Contract of each kind, beyond core/job.h:
+         * Carries out JOB. What the capabilities do not have (a type, a mode) is GL_ERROR_NOT_SUPPORTED. Contract of
+         * each kind, beyond core/job.h:
          *
          * TAKE        never blocks on another holder: what is held is GL_ERROR_CONFLICT with
          *             all obstacles that can be named. A place that is not what it was at
@@ -48,6 +49,5 @@ struct GlDriver {
         const GlDriverOps *ops;
 };
 
-gboolean gl_driver_can(const GlDriver *driver, const char *capability);
 void gl_driver_free(GlDriver *driver);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GlDriver, gl_driver_free)

@@ -120,12 +120,10 @@ static gboolean read_boolean(Reader *reader, const char *key) {
 
 static char *read_driver(Reader *reader, const char *key) {
         g_autofree char *driver = read_value(reader, key);
-        gsize n;
 
         if (!driver)
                 return NULL;
-        n = strspn(driver, "abcdefghijklmnopqrstuvwxyz0123456789-");
-        if (n < 1 || n > 32 || driver[n])
+        if (!gl_is_driver_name(driver))
                 complain(reader, key, "is not a driver's name");
         return reader->error ? NULL : g_steal_pointer(&driver);
 }

@@ -239,7 +239,11 @@ void house_settle(House *house) {
 
 static GlService *new_service(House *house) {
         const GlServiceOptions options = {
-                .configuration = &house->configuration, .host_id = "id-of-kvm1", .host_name = "kvm1"};
+                .configuration = &house->configuration,
+                .host_id = "id-of-kvm1",
+                .host_name = "kvm1",
+                .driver_dir = house_path(house, "drivers"),
+        };
         g_autoptr(GError) error = NULL;
         GlService *service = gl_service_new(house->event, &options, &error);
 

@@ -249,6 +249,29 @@ def out_of_reach_meanwhile():
         start_guest([disk(path)])
 
 
+@test
+def mode_without_a_lock():
+    """What could not be locked again has nothing that could be raised or lowered."""
+    directory, process = temp_dir(user='alice'), spawn_process(user='alice')
+    path = image(directory, user='alice')
+    guest = start_guest([disk(path)], options={'pid': process.pid, 'keep': True}, peer=as_uid('alice'))
+    end_service(signal.SIGKILL)
+    directory.chmod(0)
+    os.chown(directory, 0, 0)
+    pid = start_service()
+    equal((guest.State, lock_on(path, 0)), ('held', None))
+    directory.chmod(0o755)
+    for _ in range(2):
+        with fails('StorageUnavailable', contains=[str(path), 'could not be taken again']):
+            guest.AcquireResource(*disk(path, 'readonly'))
+    equal((guest.AcquireResource(*disk(path)), guest.State), (guest.Generation, 'held'))
+    equal(service_pid(), pid)
+    restart_service()
+    equal((guest.State, lock_on(path, 0)), ('held', 'write'))
+    guest.AcquireResource(*disk(path, 'readonly'))
+    equal(lock_on(path, 0), 'read')
+
+
 # --- what died meanwhile ---
 
 @test

@@ -22,6 +22,7 @@ static const char *const code_names[GL_N_ERRORS] = {
         [GL_ERROR_NO_CHILD] = "NoChild",
         [GL_ERROR_LIMIT_EXCEEDED] = "LimitExceeded",
         [GL_ERROR_NO_SUCH_DRIVER] = "NoSuchDriver",
+        [GL_ERROR_DRIVER_IN_USE] = "DriverInUse",
         [GL_ERROR_DRIVER_FAILED] = "DriverFailed",
         [GL_ERROR_STORAGE_UNAVAILABLE] = "StorageUnavailable",
         [GL_ERROR_INVALID_ARGS] = "InvalidArgs",
@@ -543,7 +544,7 @@ static GlAcquireSpec acquire_spec(const CoreOptions *options) {
 int core_create(CoreFixture *f, const char *guest) {
         GlRequest request = request_without_reply(f);
         char uuid[37];
-        GlGuestSpec spec = {.uuid = uuid, .name = guest, .owner_uid = f->uid};
+        GlGuestSpec spec = {.uuid = uuid, .name = guest, .owner_uid = f->uid, .driver = f->driver};
         GError *error = NULL;
         GlGuest *made;
 
@@ -589,7 +590,7 @@ void core_start_with(CoreFixture *f, const char *guest, const char *resources, c
         guint n = resources[0] ? g_strv_length(parts) : 0;
         g_autofree GlResourceSpec *specs = g_new0(GlResourceSpec, n + 1);
         char uuid[37];
-        GlGuestSpec spec = {.uuid = uuid, .name = guest, .owner_uid = f->uid};
+        GlGuestSpec spec = {.uuid = uuid, .name = guest, .owner_uid = f->uid, .driver = f->driver};
 
         core_make_uuid(guest, uuid);
         names = g_new0(char *, n + 1);
@@ -683,7 +684,7 @@ void core_restore(CoreFixture *f, const char *name, GlGuestState guest_state, co
         core_make_uuid(name, record->uuid);
         record->owner_uid = f->uid;
         record->name = g_strdup(name);
-        record->driver = g_strdup("test");
+        record->driver = g_strdup(f->driver ?: "test");
         record->state = guest_state;
         record->generation = 1000;
         if (pid != 0)

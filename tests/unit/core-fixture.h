@@ -42,6 +42,7 @@ typedef struct {
         guint32 uid;
         const char *sender;
         gboolean may_manage;
+        const char *driver; /* (nullable) of the guests that are made next; NULL: "test", which can do everything */
 
         GHashTable *disks; /* name → CoreDisk */
         GPtrArray *jobs;   /* of GlJob: not answered yet */

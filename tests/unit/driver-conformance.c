@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "core/capabilities.h"
 #include "core/error.h"
 #include "core/obstacle.h"
 
@@ -227,10 +228,6 @@ static void test_modes_against_strangers(GlDriverFixture *fixture) {
 static void test_leases(GlDriverFixture *fixture) {
         GlJob *job;
 
-        if (!gl_driver_can(fixture->driver, "lease")) {
-                g_test_skip("the driver has no leases");
-                return;
-        }
         check_modes(fixture, LEASE);
         job = gl_fixture_have(fixture, 0, 5, LEASE, X);
         for (guint i = 0; i < 5; i++)
@@ -407,32 +404,68 @@ static void test_adopting(GlDriverFixture *fixture) {
         assert_free(fixture, 0, 1);
 }
 
+/* --- what it cannot do --- */
+
+static gboolean can(GlDriverFixture *fixture, const char *capability) {
+        return gl_capabilities_include(fixture->driver->ops->capabilities, capability);
+}
+
+static void test_capabilities(GlDriverFixture *fixture) {
+        g_assert_null(gl_capabilities_find_fault(fixture->driver->ops->capabilities));
+}
+
+/* Never done in appearance only. */
+static void test_refuses_what_it_cannot(GlDriverFixture *fixture) {
+        static const GlJobKind kinds[] = {GL_JOB_TAKE, GL_JOB_CHANGE_MODE, GL_JOB_INSPECT};
+        const char *const modes[] = {GL_CAPABILITY_READONLY, GL_CAPABILITY_SHARED, NULL};
+
+        for (GlResourceType type = DISK; type <= LEASE; type++) {
+                gboolean takes = can(fixture, type == DISK ? GL_CAPABILITY_DISK : GL_CAPABILITY_LEASE);
+
+                for (guint i = 0; !takes && i < G_N_ELEMENTS(kinds); i++)
+                        gl_assert_refused(
+                                gl_fixture_run(fixture, gl_fixture_new_job(fixture, kinds[i], 0, 1, type, X)),
+                                GL_ERROR_NOT_SUPPORTED);
+                for (GlMode mode = R; mode <= X; mode++)
+                        if (!takes || (modes[mode] && !can(fixture, modes[mode])))
+                                gl_assert_refused(gl_fixture_take(fixture, 0, 3, type, mode), GL_ERROR_NOT_SUPPORTED);
+        }
+}
+
 /* --- the suite --- */
+
+#define DISKS        {GL_CAPABILITY_DISK}
+#define ALL_MODES    {GL_CAPABILITY_DISK, GL_CAPABILITY_SHARED, GL_CAPABILITY_READONLY}
+#define MODE_CHANGES {GL_CAPABILITY_DISK, GL_CAPABILITY_SHARED, GL_CAPABILITY_READONLY, GL_CAPABILITY_HOTPLUG}
+#define LEASES       {GL_CAPABILITY_LEASE, GL_CAPABILITY_SHARED, GL_CAPABILITY_READONLY}
 
 typedef struct {
         const char *name;
         void (*run)(GlDriverFixture *fixture);
+        const char *needs[5];
         const GlDriverFixtureOps *ops;
 } Case;
 
 static const Case cases[] = {
-        {"take-and-give-back", test_take_and_give_back},
-        {"nothing-to-do", test_nothing_to_do},
-        {"all-or-nothing", test_all_or_nothing},
-        {"conflict-names-everybody", test_conflict_names_everybody},
-        {"modes-against-strangers", test_modes_against_strangers},
-        {"leases", test_leases},
-        {"two-guests-of-ours", test_two_guests_of_ours},
-        {"two-at-once", test_two_at_once},
-        {"change-mode", test_change_mode},
-        {"change-mode-refused", test_change_mode_refused},
-        {"drain", test_drain},
-        {"inspect", test_inspect},
-        {"stale", test_stale},
-        {"stale-beats-conflict", test_stale_beats_conflict},
-        {"scope", test_scope},
-        {"many-targets", test_many_targets},
-        {"adopting", test_adopting},
+        {"capabilities", test_capabilities, {}},
+        {"nothing-to-do", test_nothing_to_do, {}},
+        {"refuses-what-it-cannot", test_refuses_what_it_cannot, {}},
+        {"take-and-give-back", test_take_and_give_back, DISKS},
+        {"all-or-nothing", test_all_or_nothing, DISKS},
+        {"conflict-names-everybody", test_conflict_names_everybody, DISKS},
+        {"modes-against-strangers", test_modes_against_strangers, ALL_MODES},
+        {"leases", test_leases, LEASES},
+        {"two-guests-of-ours", test_two_guests_of_ours, ALL_MODES},
+        {"two-at-once", test_two_at_once, DISKS},
+        {"change-mode", test_change_mode, MODE_CHANGES},
+        {"change-mode-refused", test_change_mode_refused, MODE_CHANGES},
+        {"drain", test_drain, ALL_MODES},
+        {"inspect", test_inspect, DISKS},
+        {"stale", test_stale, DISKS},
+        {"stale-beats-conflict", test_stale_beats_conflict, DISKS},
+        {"scope", test_scope, DISKS},
+        {"many-targets", test_many_targets, DISKS},
+        {"adopting", test_adopting, DISKS},
 };
 
 static void run_case(gconstpointer data) {
@@ -444,12 +477,25 @@ static void run_case(gconstpointer data) {
         test->ops->tear_down(fixture);
 }
 
+static gboolean applies(const Case *test, GlDriverFixture *fixture) {
+        for (const char *const *capability = test->needs; *capability; capability++)
+                if (!can(fixture, *capability))
+                        return FALSE;
+        return TRUE;
+}
+
 void gl_driver_conformance_add(const char *prefix, const GlDriverFixtureOps *ops) {
+        GlDriverFixture *fixture = ops->set_up();
+
         for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
                 g_autofree char *path = g_strdup_printf("%s/%s", prefix, cases[i].name);
-                Case *test = g_memdup2(&cases[i], sizeof cases[i]);
+                Case *test;
 
+                if (!applies(&cases[i], fixture))
+                        continue;
+                test = g_memdup2(&cases[i], sizeof cases[i]);
                 test->ops = ops;
                 g_test_add_data_func_full(path, test, run_case, g_free);
         }
+        ops->tear_down(fixture);
 }

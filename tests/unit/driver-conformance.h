@@ -36,7 +36,7 @@ struct GlDriverFixture {
         guint n_started, n_done; /* jobs */
 };
 
-/* Adds the cases as PREFIX/<case>. */
+/* Adds the cases that apply, by the capabilities of the driver that a fixture has, as PREFIX/<case>. */
 void gl_driver_conformance_add(const char *prefix, const GlDriverFixtureOps *ops);
 
 /* --- verbs, also for a driver's own cases --- */

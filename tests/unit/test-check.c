@@ -18,7 +18,7 @@
  */
 typedef struct {
         char *root;
-        char *configuration, *runtime, *state, *policy, *activation, *actions, *sysroot;
+        char *configuration, *runtime, *state, *policy, *activation, *actions, *drivers, *sysroot;
         GlCheckOptions options;
         GString *report;
 } Fixture;
@@ -53,6 +53,7 @@ static void setup(Fixture *fixture, gconstpointer data) {
         fixture->policy = put(fixture, "org.guestlock1.conf", "");
         fixture->activation = put(fixture, "org.guestlock1.service", "");
         fixture->actions = put(fixture, "org.guestlock1.policy", "");
+        fixture->drivers = put(fixture, "drivers", NULL);
         fixture->sysroot = g_build_filename(fixture->root, "sys", NULL);
         point(fixture, "sys/proc/self/ns/mnt", "mnt:[1]");
         point(fixture, "sys/proc/1/ns/mnt", "mnt:[1]");
@@ -67,6 +68,7 @@ static void setup(Fixture *fixture, gconstpointer data) {
                 .bus_policy = fixture->policy,
                 .bus_activation = fixture->activation,
                 .polkit_actions = fixture->actions,
+                .driver_dir = fixture->drivers,
                 .sysroot = fixture->sysroot,
         };
 }
@@ -89,6 +91,7 @@ static void teardown(Fixture *fixture, gconstpointer data) {
         remove_tree(fixture->root);
         g_string_free(fixture->report, TRUE);
         g_free(fixture->sysroot);
+        g_free(fixture->drivers);
         g_free(fixture->actions);
         g_free(fixture->activation);
         g_free(fixture->policy);
@@ -159,6 +162,31 @@ static void test_a_bad_configuration_hides_nothing_else(Fixture *fixture, gconst
         g_assert_cmpuint(before, <=, run(fixture));
         assert_says(fixture, "problem: ", "MaxGuests");
         assert_says(fixture, "ok: ", "fcntl works");
+}
+
+static void test_drivers(Fixture *fixture, gconstpointer data) {
+        g_autofree char *bad = put(fixture, "drivers/bad.so", "");
+
+        if (needs_root())
+                return;
+        g_free(put(fixture, "drivers/good.so", ""));
+        g_free(put(fixture, "drivers/README", ""));
+        g_assert_cmpuint(run(fixture), ==, count_unavailable(fixture));
+        assert_says(fixture, "ok: ", "the driver \"good\" can be loaded");
+        g_assert_null(strstr(fixture->report->str, "README"));
+        g_assert_cmpint(chown(bad, 12345, 0), ==, 0);
+        g_assert_cmpuint(run(fixture), ==, count_unavailable(fixture) + 1);
+        assert_says(fixture, "problem: ", "The driver \"bad\" is not loaded");
+        g_assert_cmpint(g_chmod(fixture->drivers, 0777), ==, 0);
+        g_assert_cmpuint(run(fixture), ==, count_unavailable(fixture) + 2);
+
+        /* What is built in needs none of it; another default does. */
+        fixture->options.driver_dir = "/nonexistent/guestlock";
+        g_assert_cmpuint(run(fixture), ==, count_unavailable(fixture));
+        g_assert_cmpint(g_remove(fixture->configuration), ==, 0);
+        g_free(put(fixture, "etc/guestlockd.conf", "[guestlock]\nDefaultDriver=good\n"));
+        g_assert_cmpuint(run(fixture), ==, count_unavailable(fixture) + 1);
+        assert_says(fixture, "problem: ", "There is no lease driver \"good\"");
 }
 
 static void test_what_others_can_change(Fixture *fixture, gconstpointer data) {
@@ -300,6 +328,7 @@ int main(int argc, char **argv) {
 #define ADD(path, data, func) g_test_add("/check/" path, Fixture, GUINT_TO_POINTER(data), setup, func, teardown)
         ADD("all-in-order", 0, test_all_in_order);
         ADD("a-bad-configuration-hides-nothing-else", 0, test_a_bad_configuration_hides_nothing_else);
+        ADD("drivers", 0, test_drivers);
         ADD("what-others-can-change", 0, test_what_others_can_change);
         ADD("directories-that-are-not-there", 0, test_directories_that_are_not_there);
         ADD("a-directory-that-cannot-be-made", 0, test_a_directory_that_cannot_be_made);

@@ -154,14 +154,6 @@ static void test_scope_as_told(void) {
         tear_down(fixture);
 }
 
-static void test_capabilities(void) {
-        g_autoptr(GlDriver) driver = gl_fake_driver_new();
-
-        g_assert_true(gl_driver_can(driver, "shared"));
-        g_assert_false(gl_driver_can(driver, "share"));
-        g_assert_false(gl_driver_can(driver, "migrate"));
-}
-
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         gl_driver_conformance_add("/driver-fake/conformance", &ops);
@@ -169,6 +161,5 @@ int main(int argc, char **argv) {
         g_test_add_func("/driver-fake/holds-jobs-back", test_holds_jobs_back);
         g_test_add_func("/driver-fake/drains-after-some-asks", test_drains_after_some_asks);
         g_test_add_func("/driver-fake/scope-as-told", test_scope_as_told);
-        g_test_add_func("/driver-fake/capabilities", test_capabilities);
         return g_test_run();
 }

@@ -39,6 +39,24 @@ static void test_uuid(void) {
         g_assert_cmpstr(lower, ==, "4dea22b3-1d52-d8f3-2516-782e98ab3fa0");
 }
 
+static void test_drivers(void) {
+        const char *const right[] = {"file", "guest-only", "a", "9", "-", "abcdefghijklmnopqrstuvwxyz012345"};
+        const char *const wrong[] = {"",     "File", "guest_only", "..", "a/b", "a.so", "a b", "a\n", "\xc3\xa4",
+                                     "abcdefghijklmnopqrstuvwxyz0123456"};
+
+        for (guint i = 0; i < G_N_ELEMENTS(right); i++) {
+                g_assert_true(gl_is_driver_name(right[i]));
+                g_assert_true(gl_check_driver_name(right[i], NULL));
+        }
+        for (guint i = 0; i < G_N_ELEMENTS(wrong); i++) {
+                GError *error = NULL;
+                gboolean result = gl_check_driver_name(wrong[i], &error);
+
+                g_assert_false(gl_is_driver_name(wrong[i]));
+                assert_invalid(result, error);
+        }
+}
+
 static void test_lengths(void) {
         GlLimits limits;
         g_autofree char *fits = g_strnfill(255, 'n'), *longer = g_strnfill(256, 'n');
@@ -154,6 +172,7 @@ int main(int argc, char **argv) {
         g_setenv("TZ", "UTC", TRUE);
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/names/uuid", test_uuid);
+        g_test_add_func("/names/drivers", test_drivers);
         g_test_add_func("/names/lengths", test_lengths);
         g_test_add_func("/names/paths", test_paths);
         g_test_add_func("/names/quote", test_quote);
