@@ -191,9 +191,7 @@ static void found(GlSource *source, const GError *error, gpointer user_data) {
         const GlSavedSource *saved = g_ptr_array_index(adoptee->saved->saved, finding->index);
 
         finding->resolving = NULL;
-        if (source && is_the_same(source, saved)) {
-                source->by_descriptor = !saved->path;
-        } else {
+        if (!source || !is_the_same(source, saved)) {
                 resource->path_moved = source != NULL;
                 gl_source_unref(source);
                 source = gl_source_restore(gl_service_workers(adoptee->adoption->service), saved->registrant,

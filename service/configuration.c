@@ -91,6 +91,7 @@ static const Setting settings[] = {
         NUMBER("MaxResourcesPerGuest", limits.resources_per_guest, 1, 1024),
         NUMBER("MaxUnboundGuestsPerUid", limits.unbound_guests_per_uid, 0, 1000000),
         NUMBER("MaxWaitingPerUid", limits.waiting_per_uid, 0, 1000000),
+        NUMBER("MaxCallsPerUid", max_calls_per_uid, 1, 100000),
         NUMBER("MaxDialogsPerUid", max_dialogs_per_uid, 0, 100),
         NUMBER("MaxStringBytes", limits.string_bytes, 1, 4096),
         NUMBER("MaxPathBytes", limits.path_bytes, 1, 4095),
@@ -98,6 +99,7 @@ static const Setting settings[] = {
         NUMBER("MaxBytesPerUid", limits.uid_bytes, 4096, 1024 * 1024 * 1024),
         NUMBER("MaxStuckPerUid", max_stuck_per_uid, 1, 1024),
         NUMBER("MaxWorkerThreads", max_worker_threads, 1, 1024),
+        NUMBER("MaxWorkerThreadsPerUid", max_worker_threads_per_uid, 1, 1024),
         {"limits", "StorageTimeoutSec", NULL, G_STRUCT_OFFSET(GlConfiguration, limits.storage_timeout), 1, 3600, TRUE},
 };
 
@@ -235,9 +237,11 @@ GlConfiguration *gl_configuration_load(const char *path, GError **error) {
         configuration->default_driver = g_strdup("file");
         configuration->on_lease_lost = GL_LOSS_PAUSE;
         configuration->require_scope = GL_SCOPE_MOUNT;
+        configuration->max_calls_per_uid = 256;
         configuration->max_dialogs_per_uid = 4;
         configuration->max_stuck_per_uid = 8;
         configuration->max_worker_threads = 64;
+        configuration->max_worker_threads_per_uid = 8;
         configuration->files = g_ptr_array_new_with_free_func(g_free);
         gl_limits_set_defaults(&configuration->limits);
 

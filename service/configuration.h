@@ -14,9 +14,11 @@ typedef struct {
         char *lvm_lockspace_directory; /* (owned) (nullable) */
         char *scsi_lockspace_directory; /* (owned) (nullable) */
         GlLimits limits;
+        guint max_calls_per_uid; /* not answered yet */
         guint max_dialogs_per_uid;
         guint max_stuck_per_uid;
         guint max_worker_threads;
+        guint max_worker_threads_per_uid;
         GPtrArray *files; /* (owned) of char*: what was read, in this order */
 } GlConfiguration;
 

@@ -249,8 +249,13 @@ GlService *gl_service_new(sd_event *event, const GlServiceOptions *options, GErr
         service->watches = g_hash_table_new_full(watch_hash, watch_equal, watch_free, NULL);
         if (!open_store(service, options, &hooks, error))
                 return NULL;
-        service->workers = gl_workers_new(event, options->sysroot, configuration->max_worker_threads,
-                                          configuration->max_stuck_per_uid, configuration->limits.storage_timeout,
+        service->workers = gl_workers_new(event, options->sysroot,
+                                          &(GlWorkersLimits){
+                                                  .max_threads = configuration->max_worker_threads,
+                                                  .max_threads_per_uid = configuration->max_worker_threads_per_uid,
+                                                  .max_stuck_per_uid = configuration->max_stuck_per_uid,
+                                                  .stuck_after = configuration->limits.storage_timeout,
+                                          },
                                           error);
         if (!service->workers)
                 return NULL;
@@ -326,6 +331,7 @@ gboolean gl_service_connect(GlService *service, sd_bus *connection, GlAuthority 
                 .workers = service->workers,
                 .authority = authority,
                 .limits = &service->configuration->limits,
+                .max_calls_per_uid = service->configuration->max_calls_per_uid,
                 .version = GUESTLOCK_VERSION,
                 .host_id = service->host_id,
                 .host_name = service->host_name,

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <string.h>
+
 #include "bus/bus-private.h"
 #include "bus/options.h"
 #include "core/names.h"
 #include "core/obstacle.h"
+#include "core/state-string.h"
+
+#define MAX_DRIVER_BYTES 32
 
 /* Pieces of arguments that several methods have in common. */
 
@@ -115,7 +120,9 @@ gboolean gl_read_resource(GlCall *call, gboolean with_fd, gboolean with_wait, GE
 }
 
 gboolean gl_read_resource_list(GlCall *call, GError **error) {
-        guint max = call->bus->parts.limits->resources_per_guest;
+        const GlLimits *limits = call->bus->parts.limits;
+        guint max = limits->resources_per_guest;
+        gsize bytes = 0;
         int r = sd_bus_message_enter_container(call->message, 'a', "(sssa{sv})");
 
         while (r >= 0 && (r = sd_bus_message_enter_container(call->message, 'r', "sssa{sv}")) > 0) {
@@ -126,6 +133,12 @@ gboolean gl_read_resource_list(GlCall *call, GError **error) {
                 }
                 if (!gl_read_resource(call, FALSE, FALSE, error))
                         return FALSE;
+                bytes += strlen(g_array_index(call->wanted, GlWanted, call->wanted->len - 1).name);
+                if (bytes > limits->guest_bytes) {
+                        g_set_error(error, GL_ERROR, GL_ERROR_LIMIT_EXCEEDED,
+                                    "A guest can have at most %u bytes of names and paths.", limits->guest_bytes);
+                        return FALSE;
+                }
                 r = sd_bus_message_exit_container(call->message);
         }
         if (r >= 0)
@@ -139,6 +152,24 @@ gboolean gl_read_no_options(GlCall *call, GError **error) {
         const GlOption none[] = {{}};
 
         return gl_options_read(call->message, none, error);
+}
+
+/* A call may be under way for long, and there may be many: what no call needs is refused before it is kept. */
+static gboolean check_sizes(const GlArguments *arguments, GError **error) {
+        g_autoptr(GlStateString) state = NULL;
+        g_autofree char *quoted = NULL;
+
+        if (arguments->driver && strlen(arguments->driver) > MAX_DRIVER_BYTES) {
+                quoted = gl_quote(arguments->driver);
+                g_set_error(error, GL_ERROR, GL_ERROR_NO_SUCH_DRIVER,
+                            "There is no lease driver %.300s; see ListDrivers.", quoted);
+                return FALSE;
+        }
+        if (arguments->state && strlen(arguments->state) > GL_STATE_STRING_MAX_BYTES)
+                state = gl_state_string_parse(arguments->state, error); /* says what is wrong */
+        else
+                return TRUE;
+        return state != NULL;
 }
 
 /* The words among the options that were read. */
@@ -162,7 +193,7 @@ gboolean gl_check_words(GlCall *call, GError **error) {
                             "The option \"wait-ms\" can be at most 86400000, which is a day.");
                 return FALSE;
         }
-        return TRUE;
+        return check_sizes(arguments, error);
 }
 
 #define GUEST_OPTIONS(a)                                                       \
@@ -236,6 +267,7 @@ GlResourceSpec gl_wanted_spec(const GlWanted *wanted) {
                 .mode = wanted->mode,
                 .place = wanted->source->place,
                 .source = gl_source_handle(wanted->source),
+                .by_descriptor = wanted->fd >= 0,
         };
 }
 

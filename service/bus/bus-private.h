@@ -19,6 +19,7 @@ struct GlBus {
         sd_bus_slot *slots[5];
         guint n_slots;
         GQueue calls;                 /* of GlCall (owned): all there are */
+        GHashTable *n_calls;          /* (owned) uid → how many calls of that user are not answered yet */
         GQueue turns;                 /* of GlCall: those whose turn it is */
         sd_event_source *turns_source; /* (owned) */
 };

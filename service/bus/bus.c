@@ -28,6 +28,7 @@ GlBus *gl_bus_new(sd_bus *connection, const GlBusParts *parts, GError **error) {
 
         bus->connection = sd_bus_ref(connection);
         bus->parts = *parts;
+        bus->n_calls = g_hash_table_new(NULL, NULL);
         bus->callers = gl_callers_new(connection, caller_gone, bus, error);
         if (!bus->callers)
                 return NULL;
@@ -48,6 +49,7 @@ void gl_bus_free(GlBus *bus) {
                 return;
         gl_callers_free(bus->callers);
         gl_calls_forget(bus);
+        g_hash_table_unref(bus->n_calls);
         sd_event_source_disable_unref(bus->turns_source);
         for (guint i = 0; i < bus->n_slots; i++)
                 sd_bus_slot_unref(bus->slots[i]);

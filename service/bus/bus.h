@@ -20,6 +20,7 @@ typedef struct {
         GlWorkers *workers;     /* (borrowed) */
         GlAuthority *authority; /* (borrowed) */
         const GlLimits *limits; /* (borrowed) */
+        guint max_calls_per_uid; /* that are not answered yet; more are refused */
         const char *version;
         const char *host_id;
         const char *host_name;

@@ -43,6 +43,44 @@ guint32 gl_call_uid(const GlCall *call) {
         return call->caller->credentials->uid;
 }
 
+/* --- how many --- */
+
+/*
+ * Each call holds its message, and what it has asked of the storage and of polkit. The bus bounds only those of one
+ * connection that want an answer.
+ */
+static gboolean count_in(GlCall *call, GError **error) {
+        GHashTable *n_calls = call->bus->n_calls;
+        guint32 uid = gl_call_uid(call);
+        guint n = GPOINTER_TO_UINT(g_hash_table_lookup(n_calls, GUINT_TO_POINTER(uid)));
+
+        if (uid != 0 && n >= call->bus->parts.max_calls_per_uid) {
+                g_set_error(error, GL_ERROR, GL_ERROR_LIMIT_EXCEEDED,
+                            "User %" G_GUINT32_FORMAT " has %u calls under way already, the most that is allowed; wait "
+                            "for an answer first.",
+                            uid, n);
+                return FALSE;
+        }
+        g_hash_table_insert(n_calls, GUINT_TO_POINTER(uid), GUINT_TO_POINTER(n + 1));
+        call->counted = TRUE;
+        return TRUE;
+}
+
+static void count_out(GlCall *call) {
+        GHashTable *n_calls = call->bus->n_calls;
+        gpointer uid;
+        guint n;
+
+        if (!call->counted)
+                return;
+        uid = GUINT_TO_POINTER(gl_call_uid(call));
+        n = GPOINTER_TO_UINT(g_hash_table_lookup(n_calls, uid));
+        if (n > 1)
+                g_hash_table_insert(n_calls, uid, GUINT_TO_POINTER(n - 1));
+        else
+                g_hash_table_remove(n_calls, uid);
+}
+
 /* --- the queue --- */
 
 static GQueue *queue_of(GlCaller *caller, const char *uuid) {
@@ -111,6 +149,7 @@ static void dequeue(GlCall *call) {
 
 static void call_free(GlCall *call) {
         take_turn_back(call);
+        count_out(call);
         g_queue_unlink(&call->bus->calls, &call->link);
         if (call->query)
                 call->bus->parts.authority->ops->cancel(call->bus->parts.authority, call->query);
@@ -289,6 +328,7 @@ static void begin_turn(GlCall *call) {
 }
 
 static void caller_known(GlCaller *caller, const GError *error, gpointer user_data) {
+        g_autoptr(GError) too_many = NULL;
         GlCall *call = user_data;
 
         if (error) {
@@ -296,7 +336,9 @@ static void caller_known(GlCaller *caller, const GError *error, gpointer user_da
                 return;
         }
         call->caller = gl_caller_ref(caller);
-        if (call->uuid[0])
+        if (!count_in(call, &too_many))
+                gl_call_fail(call, too_many);
+        else if (call->uuid[0])
                 enqueue(call);
         else
                 begin_turn(call);

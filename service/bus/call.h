@@ -90,6 +90,7 @@ struct GlCall {
         GlQuery *query;        /* (nullable) under way */
         gboolean may_manage;
 
+        gboolean counted;  /* in bus->n_calls */
         gboolean queued;   /* in its caller's queue */
         gboolean in_core;  /* the core will answer */
         gboolean due;      /* in bus->turns */

@@ -11,7 +11,7 @@
 
 typedef struct GlGate GlGate;
 
-/* From now on calls that come over BUS wait. */
+/* From now on calls that come over BUS wait; those are refused of which one connection has very many. */
 GlGate *gl_gate_new(sd_bus *bus, GError **error);
 /* Has those that wait dispatched, in the order in which they came, from the loop; no further ones wait. */
 void gl_gate_open(GlGate *gate);

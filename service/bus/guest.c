@@ -24,6 +24,22 @@ static const struct {
         char type;
 } parameters[] = {{"name", 's'}, {"id", 'u'}, {"on-lease-lost", 's'}, {"uuid", 's'}};
 
+/* What no parameter takes is not kept for as long as the call is under way. */
+static gboolean check_parameter(GlCall *call, GError **error) {
+        GlArguments *arguments = &call->arguments;
+        char uuid[37];
+
+        if (g_str_equal(arguments->parameter, "name"))
+                return gl_check_guest_name(call->bus->parts.limits, arguments->state, error);
+        if (g_str_equal(arguments->parameter, "uuid"))
+                return gl_uuid_parse(arguments->state, uuid, error);
+        if (g_str_equal(arguments->parameter, "id"))
+                return TRUE;
+        arguments->on_lease_lost = g_steal_pointer(&arguments->state);
+        arguments->has_on_lease_lost = TRUE;
+        return gl_check_words(call, error);
+}
+
 static gboolean read_parameter_value(GlCall *call, guint i, GError **error) {
         GlArguments *arguments = &call->arguments;
         const char type[] = {parameters[i].type, '\0'};
@@ -39,7 +55,7 @@ static gboolean read_parameter_value(GlCall *call, guint i, GError **error) {
                 r = sd_bus_message_read(call->message, "v", type,
                                         type[0] == 'u' ? (void *) &arguments->parameter_number
                                                        : (void *) &arguments->state);
-        return r >= 0 || read_failed(r, error);
+        return r < 0 ? read_failed(r, error) : check_parameter(call, error);
 }
 
 static gboolean read_parameter(GlCall *call, GError **error) {
@@ -80,11 +96,7 @@ static gboolean set_parameter(GlCall *call, const GlRequest *request, GError **e
                 return gl_core_set_id(core, request, call->guest, arguments->parameter_number, error);
         if (g_str_equal(arguments->parameter, "uuid"))
                 return same_uuid(call, error);
-
-        arguments->on_lease_lost = arguments->state;
-        arguments->has_on_lease_lost = TRUE;
-        return gl_check_words(call, error) &&
-               gl_core_set_on_lease_lost(core, request, call->guest, arguments->loss_action, error);
+        return gl_core_set_on_lease_lost(core, request, call->guest, arguments->loss_action, error);
 }
 
 /* Ends a call that the core has answered at once; signals go out before the reply. */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bus/polkit.h"
 
+#include "bus/polkit-messages.h"
 #include "core/error.h"
 
 /*
  * Two lanes, one for silent questions and one for dialogs, each with a bound of its own on what is
  * under way. In a lane every uid has a queue, and the uids take turns: however much one asks,
- * another's question is at most one turn away from polkit.
+ * another's question is at most one turn away from polkit. And polkit, which works on one question after the other,
+ * has one silent one of each uid before it at most: it keeps no turns.
  *
  * A query is in exactly one queue, `where`: its uid's while it waits, the lane's while polkit has it,
  * or `decided`, whose answers a deferred event source delivers, because nobody is to hear
@@ -18,24 +20,24 @@
  * Whatever is not a clear yes is a no.
  */
 
-#define POLKIT_NAME "org.freedesktop.PolicyKit1"
-#define POLKIT_PATH "/org/freedesktop/PolicyKit1/Authority"
-#define POLKIT_INTERFACE "org.freedesktop.PolicyKit1.Authority"
-
-#define ALLOW_USER_INTERACTION 1
+/* Of one uid. polkit waits a moment for us between two of them, and another's need not wait for a second one. */
+#define SILENT_AT_ONCE 1
 
 typedef struct {
         guint max_under_way;
+        guint max_at_once;   /* of these, one uid's */
         guint max_per_uid; /* waiting and under way; more is refused */
         GQueue under_way;  /* of GlQuery */
         GHashTable *users; /* (owned) uid → User (owned), those with queries */
-        GQueue turns;      /* of User with a waiting query; the next one first */
+        GQueue turns;      /* of User with a waiting query that may be under way; the next one first */
 } Lane;
 
 typedef struct {
         guint32 uid;
         guint n_queries;
+        guint n_under_way;
         GQueue waiting; /* of GlQuery */
+        gboolean has_turn;
         GList turn;     /* in the lane's `turns` */
 } User;
 
@@ -55,6 +57,7 @@ struct GlQuery {
         User *user; /* (nullable) likewise */
         GQueue *where;
         GList link;                 /* in `where` */
+        gint64 asked;               /* µs, monotonic */
         sd_bus_message *message;    /* (owned) (nullable) until it is sent */
         sd_bus_slot *slot;          /* (owned) (nullable) while polkit is asked */
         char *cancellation;         /* (owned) (nullable) a dialog's id */
@@ -95,23 +98,33 @@ static User *get_user(Lane *lane, guint32 uid) {
         return user;
 }
 
+/* After whatever may have changed it. */
+static void update_turn(Lane *lane, User *user) {
+        gboolean wants_turn = !g_queue_is_empty(&user->waiting) && user->n_under_way < lane->max_at_once;
+
+        if (wants_turn && !user->has_turn)
+                g_queue_push_tail_link(&lane->turns, &user->turn);
+        else if (!wants_turn && user->has_turn)
+                g_queue_unlink(&lane->turns, &user->turn);
+        user->has_turn = wants_turn;
+}
+
 static void join_lane(GlQuery *query, Lane *lane, User *user) {
         query->lane = lane;
         query->user = user;
+        query->asked = g_get_monotonic_time();
         user->n_queries++;
-        if (g_queue_is_empty(&user->waiting))
-                g_queue_push_tail_link(&lane->turns, &user->turn);
         move_query(query, &user->waiting);
+        update_turn(lane, user);
 }
 
 static void leave_lane(GlQuery *query) {
         Lane *lane = g_steal_pointer(&query->lane);
         User *user = g_steal_pointer(&query->user);
-        gboolean waited = query->where == &user->waiting;
 
+        user->n_under_way -= query->where == &lane->under_way;
         move_query(query, NULL);
-        if (waited && g_queue_is_empty(&user->waiting))
-                g_queue_unlink(&lane->turns, &user->turn);
+        update_turn(lane, user);
         if (--user->n_queries == 0)
                 g_hash_table_remove(lane->users, GUINT_TO_POINTER(user->uid));
 }
@@ -124,10 +137,11 @@ static GlQuery *take_turn(Lane *lane) {
         if (g_queue_is_empty(&lane->turns) || lane->under_way.length >= lane->max_under_way)
                 return NULL;
         user = g_queue_pop_head_link(&lane->turns)->data;
+        user->has_turn = FALSE;
         query = g_queue_peek_head(&user->waiting);
         move_query(query, &lane->under_way);
-        if (!g_queue_is_empty(&user->waiting))
-                g_queue_push_tail_link(&lane->turns, &user->turn);
+        user->n_under_way++;
+        update_turn(lane, user);
         return query;
 }
 
@@ -154,54 +168,26 @@ static int on_deliver(sd_event_source *source, void *user_data) {
         return 0;
 }
 
-static void refuse(GError **error, const char *sentence) {
-        g_set_error_literal(error, GL_ERROR, GL_ERROR_ACCESS_DENIED, sentence);
-}
-
-/* polkit is not there, and cannot be started. */
-static gboolean is_absence(const sd_bus_error *failure) {
-        return sd_bus_error_has_name(failure, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
-               sd_bus_error_has_name(failure, SD_BUS_ERROR_NAME_HAS_NO_OWNER) ||
-               g_str_has_prefix(failure->name, "org.freedesktop.DBus.Error.Spawn.") ||
-               g_str_has_prefix(failure->name, "org.freedesktop.systemd1.");
-}
-
-static void explain_failure(const sd_bus_error *failure, GError **error) {
-        if (is_absence(failure))
-                refuse(error, "polkit is not running, and only root may do this without it.");
-        else if (sd_bus_error_has_name(failure, SD_BUS_ERROR_NO_REPLY))
-                refuse(error, "polkit did not answer, and only root may do this without it.");
-        else
-                g_set_error(error, GL_ERROR, GL_ERROR_ACCESS_DENIED, "polkit cannot say whether this is allowed: %s",
-                            failure->message ?: failure->name);
-}
-
-static GlAnswer read_answer(const GlQuery *query, sd_bus_message *reply, GError **error) {
-        const sd_bus_error *failure = sd_bus_message_get_error(reply);
-        int authorized, challenge;
-
-        if (failure) {
-                explain_failure(failure, error);
-                return GL_ANSWER_NO;
-        }
-        if (sd_bus_message_has_signature(reply, "(bba{ss})") <= 0 ||
-            sd_bus_message_enter_container(reply, 'r', "bba{ss}") <= 0 ||
-            sd_bus_message_read(reply, "bb", &authorized, &challenge) <= 0) {
-                refuse(error, "polkit answered something that is neither yes nor no.");
-                return GL_ANSWER_NO;
-        }
-        if (authorized)
-                return GL_ANSWER_YES;
-        if (challenge && !query->cancellation)
-                return GL_ANSWER_CHALLENGE;
-        if (challenge)
-                refuse(error, "This needs a password, and polkit got none that it accepts or found nobody to ask.");
-        return GL_ANSWER_NO;
-}
-
 /* --- asking --- */
 
 static void go_on(Lane *lane);
+
+/* When polkit hangs nobody waits for the turns of all that he has asked before. */
+static void deny_overdue(Polkit *polkit, Lane *lane) {
+        gint64 overdue = g_get_monotonic_time() - (gint64) polkit->timeout;
+        g_autoptr(GList) users = g_hash_table_get_values(lane->users);
+
+        for (GList *at = users; at; at = at->next) {
+                User *user = at->data;
+                GlQuery *query;
+                guint n = user->waiting.length;
+
+                for (; n > 0 && (query = g_queue_peek_head(&user->waiting))->asked <= overdue; n--) {
+                        leave_lane(query);
+                        decide(query, GL_ANSWER_NO, gl_polkit_silence());
+                }
+        }
+}
 
 static int on_answer(sd_bus_message *reply, void *user_data, sd_bus_error *unused) {
         GlQuery *query = user_data;
@@ -211,10 +197,12 @@ static int on_answer(sd_bus_message *reply, void *user_data, sd_bus_error *unuse
 
         query->slot = sd_bus_slot_unref(query->slot);
         leave_lane(query);
+        if (!query->cancellation && sd_bus_error_has_name(sd_bus_message_get_error(reply), SD_BUS_ERROR_NO_REPLY))
+                deny_overdue(query->polkit, lane);
         go_on(lane);
         /* The last thing, because it may be the end of this authority. */
         if (query->answered) {
-                answer = read_answer(query, reply, &error);
+                answer = gl_polkit_read_answer(reply, query->cancellation != NULL, &error);
                 query->answered(answer, error, query->user_data);
         }
         query_free(query);
@@ -242,33 +230,6 @@ static void go_on(Lane *lane) {
                         deny_unasked(query, r);
                 }
         }
-}
-
-static int append_details(sd_bus_message *message, const char *const *details) {
-        int r;
-
-        r = sd_bus_message_open_container(message, 'a', "{ss}");
-        for (; r >= 0 && details && details[0]; details += 2)
-                r = sd_bus_message_append(message, "{ss}", details[0], details[1]);
-        return r < 0 ? r : sd_bus_message_close_container(message);
-}
-
-static int write_question(GlQuery *query, const char *sender, const GlQuestion *question) {
-        g_autofree char *action = g_strconcat("org.guestlock1.", question->action, NULL);
-        int r;
-
-        r = sd_bus_message_new_method_call(query->polkit->bus, &query->message, POLKIT_NAME, POLKIT_PATH,
-                                           POLKIT_INTERFACE, "CheckAuthorization");
-        if (r < 0)
-                return r;
-        r = sd_bus_message_append(query->message, "(sa{sv})s", "system-bus-name", 1, "name", "s", sender, action);
-        if (r < 0)
-                return r;
-        r = append_details(query->message, question->details);
-        if (r < 0)
-                return r;
-        return sd_bus_message_append(query->message, "us", query->cancellation ? ALLOW_USER_INTERACTION : 0,
-                                     query->cancellation ?: "");
 }
 
 static gboolean has_room(const Lane *lane, guint32 uid) {
@@ -301,7 +262,7 @@ static GlQuery *polkit_ask(GlAuthority *authority, const char *sender, guint32 u
         }
         if (interactive)
                 query->cancellation = g_strdup_printf("guestlock-%" G_GUINT64_FORMAT, ++polkit->last_cancellation);
-        r = write_question(query, sender, question);
+        r = gl_polkit_write_question(polkit->bus, sender, question, query->cancellation, &query->message);
         if (r < 0) {
                 deny_unasked(query, r);
                 return query;
@@ -337,8 +298,9 @@ static void polkit_cancel(GlAuthority *authority, GlQuery *query) {
         query_free(query);
 }
 
-static void lane_init(Lane *lane, guint max_under_way, guint max_per_uid) {
+static void lane_init(Lane *lane, guint max_under_way, guint max_at_once, guint max_per_uid) {
         lane->max_under_way = max_under_way;
+        lane->max_at_once = max_at_once;
         lane->max_per_uid = max_per_uid;
         lane->users = g_hash_table_new_full(NULL, NULL, NULL, g_free);
 }
@@ -353,6 +315,7 @@ static void lane_clear(Lane *lane) {
                 leave_lane(query);
                 query_free(query);
         }
+        /* With nothing under way whoever waits has a turn. */
         while ((user = g_queue_peek_head(&lane->turns))) {
                 query = g_queue_peek_head(&user->waiting);
                 leave_lane(query);
@@ -388,8 +351,8 @@ GlAuthority *gl_polkit_authority_new(sd_bus *bus, guint max_queries, guint max_d
         polkit->authority.ops = &polkit_ops;
         polkit->bus = sd_bus_ref(bus);
         polkit->timeout = timeout;
-        lane_init(&polkit->dialogs, max_queries / 2, max_dialogs);
-        lane_init(&polkit->silent, max_queries - max_queries / 2, G_MAXUINT);
+        lane_init(&polkit->dialogs, max_queries / 2, max_dialogs, max_dialogs);
+        lane_init(&polkit->silent, max_queries - max_queries / 2, SILENT_AT_ONCE, G_MAXUINT);
 
         r = sd_event_add_defer(sd_bus_get_event(bus), &polkit->deliver, on_deliver, polkit);
         if (r >= 0)

@@ -54,6 +54,7 @@ typedef struct {
         GlMode mode;
         GlPlace *place;  /* (borrowed) */
         GlHandle source; /* (borrowed) */
+        gboolean by_descriptor;
 } GlResourceSpec;
 
 typedef struct {

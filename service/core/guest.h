@@ -29,6 +29,7 @@ typedef struct {
         GlPlace *place;
         GlHandle source;
         guint32 registered_by; /* uid */
+        gboolean by_descriptor; /* it was registered with one: the name is only a name */
 
         /* While held. */
         guint64 generation;

@@ -62,6 +62,7 @@ typedef struct {
         /* What the core says. */
         GlResourceType type;
         char *name;      /* as registered */
+        gboolean by_descriptor; /* with one: the name is only a name */
         GlPlace *place;  /* (owned) what it was when it was registered */
         GlHandle source; /* (owned) how to open it: storage's GlSource; the fake driver's tests may leave it empty */
         GlMode mode;

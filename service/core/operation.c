@@ -313,6 +313,7 @@ GlJob *gl_op_new_job(GlCore *core, GlOp *op, GlJobKind kind, GPtrArray *resource
 
                 target->type = resource->type;
                 target->name = g_strdup(resource->name);
+                target->by_descriptor = resource->by_descriptor;
                 target->place = gl_place_ref(resource->place);
                 target->source = gl_handle_ref(resource->source);
                 target->mode = gl_op_mode(op, resource);

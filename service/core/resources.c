@@ -62,6 +62,7 @@ gboolean gl_core_add_resource(GlCore *core, GlGuest *guest, guint32 uid, const G
         resource->place = gl_place_ref(spec->place);
         resource->source = gl_handle_ref(spec->source);
         resource->registered_by = uid;
+        resource->by_descriptor = spec->by_descriptor;
         if (gl_guest_is_leased_alone(core, guest))
                 resource->scope_reason = gl_core_why_ignored(guest);
         gl_core_touch(core, guest, GL_PROPERTY_RESOURCES);

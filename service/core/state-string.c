@@ -7,7 +7,6 @@
 #include "core/names.h"
 
 #define PREFIX      "guestlock1"
-#define MAX_LENGTH  4096
 #define MAX_ENTRIES 1024
 
 static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._";
@@ -153,7 +152,7 @@ GlStateString *gl_state_string_parse(const char *text, GError **error) {
         g_auto(GStrv) fields = NULL;
 
         state->entries = g_array_new(FALSE, TRUE, sizeof(GlStateEntry));
-        if (strlen(text) <= MAX_LENGTH) {
+        if (strlen(text) <= GL_STATE_STRING_MAX_BYTES) {
                 fields = g_strsplit(text, ";", -1);
                 if (fields[0] && g_str_equal(fields[0], PREFIX) && parse_fields(fields, state))
                         return g_steal_pointer(&state);

@@ -14,6 +14,8 @@
  * devices).
  */
 
+#define GL_STATE_STRING_MAX_BYTES 4096
+
 typedef struct {
         GlResourceType type;
         GlMode mode;

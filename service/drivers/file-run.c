@@ -92,15 +92,15 @@ static void add_item(GlRun *run, const char *storage, gpointer item) {
 }
 
 static void submit_groups(GlRun *run) {
-        guint32 payer = run->step->free_of_charge ? 0 : run->job->owner_uid;
-
         /* One more than there are groups, so that none that is refused is the last before all are submitted. */
         run->n_pending = run->groups->len + 1;
         for (guint i = 0; i < run->groups->len; i++) {
                 GlRunGroup *group = g_ptr_array_index(run->groups, i);
                 GError *error = NULL;
 
-                if (!gl_workers_submit(run->workers, group->storage, payer, group_work, group_done, group, &error)) {
+                if (!(run->step->chore ? gl_workers_submit_chore : gl_workers_submit)(
+                            run->workers, group->storage, run->job->owner_uid, group_work, group_done, group,
+                            &error)) {
                         run->step->refused(group, error);
                         run->n_pending--;
                 }

@@ -29,8 +29,8 @@ typedef struct {
         void (*refused)(GlRunGroup *group, GError *error);
         /* On the loop's, when all of the step is done; what it ran into has been added to run->verdict. */
         void (*next)(GlRun *run);
-        /* The service's own business, and not charged to the guest's owner if it gets stuck. */
-        gboolean free_of_charge;
+        /* The service's own business, and not charged to what the guest's owner asks for if it gets stuck. */
+        gboolean chore;
 } GlRunStep;
 
 struct GlRun {

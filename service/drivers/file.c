@@ -22,9 +22,9 @@
  * When the driver ends it closes what is leased: the process may outlive it for long, as a thread that hangs in the
  * kernel keeps it and all its descriptors, and the next service would find every disk of the host taken.
  *
- * Giving back and draining are the service's own business and not charged to the guest's owner: his disks on one
- * storage are given back also while he has the most stuck work that he may have on another. Nor is what is done in
- * lockspace directories, which are everybody's.
+ * Giving back and draining are the service's own business and not charged to what the guest's owner asks for: his disks
+ * on one storage are given back also while he has the most stuck work that he may have on another. Nor is what is done
+ * in lockspace directories, which are everybody's.
  */
 
 typedef struct {
@@ -169,7 +169,7 @@ static void revert_entries(GlRunGroup *group) {
 
 /* --- where no thread is to be had --- */
 
-/* The storage has none, so nothing of it hangs: what only closes is done here. */
+/* The system has none left: what only closes is done here. */
 static void give_back_here(GlRunGroup *group, GError *error) {
         give_back(group);
         g_error_free(error);
@@ -221,7 +221,7 @@ static void left(GlRun *run) {
         finish(run);
 }
 
-static const GlRunStep leaving = {leave, leave_here, left, .free_of_charge = TRUE};
+static const GlRunStep leaving = {leave, leave_here, left, .chore = TRUE};
 
 static void given_back(GlRun *run) {
         gl_run_lockspaces(run, &leaving);
@@ -230,7 +230,7 @@ static void given_back(GlRun *run) {
 /* --- taking --- */
 
 static void undo(GlRun *run) {
-        static const GlRunStep undoing = {give_back, give_back_here, given_back, .free_of_charge = TRUE};
+        static const GlRunStep undoing = {give_back, give_back_here, given_back, .chore = TRUE};
 
         gl_run_images(run, &undoing, has_lease);
 }
@@ -274,7 +274,7 @@ static void settled(GlRun *run) {
 }
 
 static void taken(GlRun *run) {
-        static const GlRunStep settling = {settle, gl_run_refuse, settled, .free_of_charge = TRUE};
+        static const GlRunStep settling = {settle, gl_run_refuse, settled, .chore = TRUE};
 
         if (run->verdict.error) {
                 undo(run);
@@ -311,7 +311,7 @@ static void entered(GlRun *run) {
 
 static void add_entries(GlRun *run, GlTarget *target) {
         const char *const *lockspaces = run->options->lockspaces;
-        g_autoptr(GPtrArray) names = gl_lockspace_names(target->source.box, run->options);
+        g_autoptr(GPtrArray) names = gl_lockspace_names(target->source.box, target->by_descriptor, run->options);
 
         for (guint i = 0; i < names->len; i++) {
                 const GlLockspaceName *name = g_ptr_array_index(names, i);
@@ -323,7 +323,7 @@ static void add_entries(GlRun *run, GlTarget *target) {
 }
 
 static void start_taking(GlRun *run) {
-        static const GlRunStep entering = {enter, gl_run_refuse, entered, .free_of_charge = TRUE};
+        static const GlRunStep entering = {enter, gl_run_refuse, entered, .chore = TRUE};
 
         for (guint i = 0; i < run->targets->len; i++) {
                 GlTarget *target = g_ptr_array_index(run->targets, i);
@@ -343,7 +343,7 @@ static void changed_or_not(GlRun *run) {
 }
 
 static void revert(GlRun *run) {
-        static const GlRunStep reverting = {revert_entries, revert_here, changed_or_not, .free_of_charge = TRUE};
+        static const GlRunStep reverting = {revert_entries, revert_here, changed_or_not, .chore = TRUE};
 
         gl_run_lockspaces(run, &reverting);
 }
@@ -358,7 +358,7 @@ static void settled_change(GlRun *run) {
 }
 
 static void changed(GlRun *run) {
-        static const GlRunStep settling = {settle, gl_run_refuse, settled_change, .free_of_charge = TRUE};
+        static const GlRunStep settling = {settle, gl_run_refuse, settled_change, .chore = TRUE};
 
         if (run->verdict.error) {
                 revert(run);
@@ -399,9 +399,9 @@ static void collect_entries(GlRun *run, gboolean steal) {
 }
 
 static void start_run(GlRun *run) {
-        static const GlRunStep giving_back = {look_and_give_back, give_back_here, given_back, .free_of_charge = TRUE};
-        static const GlRunStep changing = {change_entries, gl_run_refuse, changed_entries, .free_of_charge = TRUE};
-        static const GlRunStep draining = {drain, refuse_drain, finish, .free_of_charge = TRUE};
+        static const GlRunStep giving_back = {look_and_give_back, give_back_here, given_back, .chore = TRUE};
+        static const GlRunStep changing = {change_entries, gl_run_refuse, changed_entries, .chore = TRUE};
+        static const GlRunStep draining = {drain, refuse_drain, finish, .chore = TRUE};
         static const GlRunStep inspecting = {inspect, gl_run_refuse, finish};
 
         switch (run->job->kind) {

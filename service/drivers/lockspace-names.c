@@ -136,10 +136,10 @@ static gboolean is_a_name(const char *canonical) {
         return canonical && canonical[0] == '/' && !g_str_has_suffix(canonical, " (deleted)");
 }
 
-GPtrArray *gl_lockspace_names(const GlSource *source, const GlFileOptions *options) {
+GPtrArray *gl_lockspace_names(const GlSource *source, gboolean by_descriptor, const GlFileOptions *options) {
         GPtrArray *names = g_ptr_array_new_with_free_func(name_free);
 
-        if (!source->by_descriptor && source->path)
+        if (!by_descriptor && source->path)
                 add_for_path(names, source, options, source->path);
         if (is_a_name(source->canonical))
                 add_for_path(names, source, options, source->canonical);

@@ -12,7 +12,7 @@ typedef struct {
 
 /*
  * Of GlLockspaceName, in an order that everybody has, no two the same: those under which virtlockd keeps SOURCE if it
- * is told its path as registered or its canonical one. None where no directory is set, or where it has no
+ * is told its path as registered or its canonical one (BY_DESCRIPTOR: that alone). None where no directory is set, or where it has no
  * name that means the same to others. Reads nothing but /sys.
  */
-GPtrArray *gl_lockspace_names(const GlSource *source, const GlFileOptions *options);
+GPtrArray *gl_lockspace_names(const GlSource *source, gboolean by_descriptor, const GlFileOptions *options);

@@ -5,12 +5,13 @@
  * Its effective uid is the user's, which is what the kernel looks at in a sender. Its real and saved uids, which are
  * what the kernel looks at in a receiver, are nobody's, so that the user can neither stop nor kill nor trace it.
  *
- * It has copies of our descriptors, and does not close them before it has sent the signal: closing a file on storage
- * that hangs (or on a FUSE mount whose server is the user's) can block for ever. Its end closes them and can block too;
- * then it is only the answer that comes late, for the helper is awaited on the loop.
+ * It shares our table of descriptors instead of having a copy of it. Of a copy, its end would close each descriptor,
+ * and closing a file on storage that hangs (or on a FUSE mount whose server is some user's) can block for ever: helpers
+ * would pile up, those for other users too. So nothing of what one does can wait for anybody.
  */
 #include <errno.h>
 #include <linux/capability.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -22,6 +23,8 @@
 /* 65535 is "no user" in 16 bits and therefore given to none. */
 #define NO_ID 65535U
 
+#define PARTING_PATIENCE 200 /* ms */
+
 /* Raw: the C library's take locks, which fork() may have copied taken. On 32 bits the plain ones take 16-bit ids. */
 #ifdef SYS_setresuid32
 #define RAW(call) SYS_##call##32
@@ -31,6 +34,7 @@
 
 typedef struct {
         pid_t pid;               /* 0: reaped */
+        GlProcess *process;      /* (owned) the helper knows it by the number of our descriptor */
         GlProcessSignalled done; /* (nullable) */
         gpointer user_data;
 } Helper;
@@ -60,13 +64,27 @@ static void G_GNUC_NORETURN helper_main(int pidfd, guint32 uid, int signal) {
         _exit(-r);
 }
 
+/*
+ * fork(), but for the descriptors. The C library knows nothing of it: the child makes system calls alone. Not clone3(),
+ * which systemd's RestrictNamespaces= takes away.
+ */
+static pid_t fork_with_our_files(void) {
+        long flags = CLONE_FILES | SIGCHLD;
+
+#ifdef __s390__
+        return (pid_t) syscall(SYS_clone, NULL, flags, NULL, NULL, 0);
+#else
+        return (pid_t) syscall(SYS_clone, flags, NULL, NULL, NULL, 0);
+#endif
+}
+
 /* With every signal blocked, so that no handler of ours ever runs in the helper. */
 static pid_t fork_helper(int pidfd, guint32 uid, int signal) {
         sigset_t all, before;
 
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
-        pid_t pid = fork();
+        pid_t pid = fork_with_our_files();
         if (pid == 0)
                 helper_main(pidfd, uid, signal);
         int saved_errno = errno;
@@ -75,32 +93,44 @@ static pid_t fork_helper(int pidfd, guint32 uid, int signal) {
         return pid;
 }
 
-/* What the helper has to say. Waits for it, unless FLAGS says WNOHANG. */
-static int reap(pid_t pid, int flags) {
+/* What the helper has to say. Waits for it. */
+static int reap(pid_t pid) {
         siginfo_t info = {0};
         int r;
 
         do
-                r = waitid(P_PID, (id_t) pid, &info, WEXITED | flags);
+                r = waitid(P_PID, (id_t) pid, &info, WEXITED);
         while (r < 0 && errno == EINTR);
         if (r < 0)
                 return -errno;
         return info.si_code == CLD_EXITED ? -info.si_status : -ECANCELED;
 }
 
+/* The loop has ended before the helper has. */
+static gboolean ends_soon(pid_t pid) {
+        for (guint ms = 0; ms < PARTING_PATIENCE; ms++) {
+                siginfo_t info = {0};
+
+                if (waitid(P_PID, (id_t) pid, &info, WEXITED | WNOHANG) < 0 || info.si_pid != 0)
+                        return TRUE;
+                g_usleep(1000);
+        }
+        return FALSE;
+}
+
 static void helper_free(gpointer data) {
         Helper *helper = data;
 
-        /* The loop has ended before the helper has: it finds its own end, and its next parent reaps it. */
-        if (helper->pid > 0)
-                reap(helper->pid, WNOHANG);
+        /* One that does not end keeps the descriptor, whose number must not come to be another process's. */
+        if (helper->pid == 0 || ends_soon(helper->pid))
+                gl_process_unref(helper->process);
         g_free(helper);
 }
 
 static int helper_ended(sd_event_source *source, int fd, uint32_t revents, void *data) {
         Helper *helper = data;
 
-        int result = reap(helper->pid, 0);
+        int result = reap(helper->pid);
         helper->pid = 0;
         if (helper->done)
                 helper->done(result, helper->user_data);
@@ -109,7 +139,7 @@ static int helper_ended(sd_event_source *source, int fd, uint32_t revents, void 
         return 0;
 }
 
-static int await_helper(sd_event *event, pid_t pid, GlProcessSignalled done, gpointer user_data) {
+static int await_helper(GlProcess *process, sd_event *event, pid_t pid, GlProcessSignalled done, gpointer user_data) {
         sd_event_source *source = NULL;
 
         int fd = (int) syscall(SYS_pidfd_open, pid, 0);
@@ -117,10 +147,11 @@ static int await_helper(sd_event *event, pid_t pid, GlProcessSignalled done, gpo
                 return -errno;
 
         Helper *helper = g_new(Helper, 1);
-        *helper = (Helper){.pid = pid, .done = done, .user_data = user_data};
+        *helper = (Helper){.pid = pid, .process = gl_process_ref(process), .done = done, .user_data = user_data};
 
         int r = sd_event_add_io(event, &source, fd, EPOLLIN, helper_ended, helper);
         if (r < 0) {
+                gl_process_unref(helper->process);
                 g_free(helper);
                 close(fd);
                 return r;
@@ -144,8 +175,8 @@ void gl_process_signal(GlProcess *process, sd_event *event, guint32 uid, int sig
                 pid_t pid = fork_helper(process->pidfd, uid, signal);
                 if (pid < 0)
                         result = -errno;
-                else if (await_helper(event, pid, done, user_data) < 0)
-                        result = reap(pid, 0); /* no descriptor left: rather a moment's wait than a zombie */
+                else if (await_helper(process, event, pid, done, user_data) < 0)
+                        result = reap(pid); /* no descriptor left: rather a moment's wait than a zombie */
                 else
                         return;
         }

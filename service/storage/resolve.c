@@ -36,7 +36,7 @@ struct GlResolving {
         guint64 timeout;
         sd_event_source *timer; /* (owned) the timeout, or a failure that waits to be told */
         GError *failure;        /* (owned) (nullable) that failure */
-        gboolean away;          /* a piece of work is out */
+        GlPiece *piece;         /* (nullable) the piece of work that is out */
 
         GPtrArray *legs; /* (owned) of GlLeg: the way so far */
         int fd;          /* (owned) the caller's descriptor, or -1 */
@@ -70,7 +70,9 @@ static void resolving_free(GlResolving *resolving) {
 static void give_up(GlResolving *resolving) {
         resolving->resolved = NULL;
         resolving->timer = sd_event_source_disable_unref(resolving->timer);
-        if (!resolving->away)
+        if (resolving->piece && gl_workers_withdraw(resolving->workers, resolving->piece))
+                resolving->piece = NULL;
+        if (!resolving->piece)
                 resolving_free(resolving);
 }
 
@@ -192,7 +194,6 @@ static GlSource *make_source(GlResolving *resolving) {
                 source->storage = g_steal_pointer(&resolving->fd_storage);
                 source->fd = resolving->fd;
                 source->fd_writable = resolving->fd_writable;
-                source->by_descriptor = TRUE;
                 resolving->fd = -1;
         } else {
                 source->storage = g_strdup(mount ? mount->point : "/");
@@ -212,9 +213,9 @@ static GlSource *make_source(GlResolving *resolving) {
 static void on_work_done(gpointer data);
 
 static gboolean submit(GlResolving *resolving, const char *storage, GlWork work, GError **error) {
-        resolving->away = gl_workers_submit(resolving->workers, storage, resolving->credentials->uid, work,
+        resolving->piece = gl_workers_submit(resolving->workers, storage, resolving->credentials->uid, work,
                                             on_work_done, resolving, error);
-        return resolving->away;
+        return resolving->piece != NULL;
 }
 
 /* LEG is consumed. */
@@ -237,7 +238,7 @@ static gboolean walk_on(GlResolving *resolving, GlLeg *leg, GError **error) {
 static void on_work_done(gpointer data) {
         GlResolving *resolving = data;
 
-        resolving->away = FALSE;
+        resolving->piece = NULL;
         if (!resolving->resolved) {
                 resolving_free(resolving);
                 return;

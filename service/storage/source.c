@@ -2,6 +2,7 @@
 #include "storage/source.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/error.h"
@@ -20,7 +21,7 @@
  * path alone is walked, on this storage, and a symlink over there that was swapped since the registration is not
  * noticed here.
  *
- * What is found has to be the same inode with the same birth, or the same block device.
+ * What is found has to be a file of the same inode with the same birth, or the same block device.
  */
 
 static void source_clear(gpointer data) {
@@ -59,7 +60,6 @@ GlSource *gl_source_restore(GlWorkers *workers, GlCredentials *registrant, const
         source->storage = gl_workers_storage_of(workers, canonical);
         source->legs = g_ptr_array_new_with_free_func((GDestroyNotify) gl_leg_free);
         source->fd = -1;
-        source->by_descriptor = !path;
         source->place = gl_place_ref(place);
         source->birth = birth;
         source->block = place->node.kind == GL_NODE_BLOCK;
@@ -68,7 +68,9 @@ GlSource *gl_source_restore(GlWorkers *workers, GlCredentials *registrant, const
 }
 
 static gboolean is_same(const GlSource *source, const GlFacts *facts) {
-        if (!gl_node_equal(&source->place->node, &facts->node))
+        /* A FIFO may have got the inode's number. */
+        if (facts->type != (source->block ? S_IFBLK : S_IFREG) ||
+            !gl_node_equal(&source->place->node, &facts->node))
                 return FALSE;
         return source->block || source->birth == 0 || facts->birth == 0 || source->birth == facts->birth;
 }

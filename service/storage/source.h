@@ -28,7 +28,6 @@ typedef struct {
         GPtrArray *legs; /* (owned) of GlLeg: how gl_source_open() gets there; empty for a descriptor */
         int fd;          /* -1, or for ..._fd() an O_PATH descriptor of what the caller's led to */
         gboolean fd_writable; /* the caller's was */
-        gboolean by_descriptor; /* registered so, before a restart of the service perhaps: `path` is only a name */
 
         GlPlace *place; /* (owned) */
         gint64 birth;   /* ns, 0 unknown: tells an inode number that was used again */

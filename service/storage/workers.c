@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "storage/workers.h"
+#include "storage/workers-private.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -10,9 +10,7 @@
 #include "core/obstacle.h"
 
 /*
- * A worker is an exclusive GThreadPool of one thread: pieces of work for one storage run one after the other, in the
- * order submitted, and wait for no other storage. (Pools that are not exclusive share their threads, and with them
- * the file-system credentials that a thread has at the moment.)
+ * Pieces of work, and the threads' way back to the loop; whose piece is next, and on which thread, is in turns.c.
  *
  * A piece that has run goes into the mailbox, a queue with an eventfd beside it that wakes the loop. A thread that
  * hangs in the kernel cannot be ended. It is left behind with its pool, its piece and, because it will want to
@@ -21,61 +19,24 @@
 
 #define PARTING_PATIENCE (200 * 1000) /* µs */
 
-/* What the threads see. */
-typedef struct {
-        GAsyncQueue *finished; /* (owned) of Piece */
-        int wake_up;           /* eventfd */
-} Mailbox;
-
-typedef struct {
-        char *storage;     /* (owned) */
-        GThreadPool *pool; /* (owned) */
-        guint n_pieces;    /* queued or under way */
-} Worker;
-
-typedef struct {
-        GlWork work;
-        GlWorkDone done;
-        gpointer data;
-        Mailbox *mailbox; /* (owned) until it has run: the queue must not keep itself alive */
-
-        /* The loop's. */
-        Worker *worker;
-        guint32 uid;
-        gint64 submitted; /* µs, monotonic */
-        GList link;       /* in GlWorkers.pieces */
-} Piece;
-
-struct GlWorkers {
-        sd_event *event;         /* (owned) */
-        sd_event_source *source; /* (owned) of the mailbox's eventfd */
-        Mailbox *mailbox;        /* (owned) */
-        GlMountTable *mounts;    /* (owned) */
-        GHashTable *workers;     /* (owned) of storage → Worker */
-        GQueue pieces;           /* of Piece: all that have not come back, the oldest first */
-        guint max_threads;
-        guint max_stuck;
-        guint64 stuck_after;
-};
-
 static void mailbox_clear(gpointer data) {
-        Mailbox *mailbox = data;
+        GlMailbox *mailbox = data;
 
         g_clear_pointer(&mailbox->finished, g_async_queue_unref);
         if (mailbox->wake_up >= 0)
                 close(mailbox->wake_up);
 }
 
-static void mailbox_unref(Mailbox *mailbox) {
+static void mailbox_unref(GlMailbox *mailbox) {
         g_atomic_rc_box_release_full(mailbox, mailbox_clear);
 }
 
-/* On the worker's thread. */
-static void run_piece(gpointer data, gpointer user_data) {
-        Piece *piece = data;
-        Mailbox *mailbox = g_steal_pointer(&piece->mailbox);
+void gl_piece_run(gpointer data, gpointer user_data) {
+        GlPiece *piece = data;
+        GlMailbox *mailbox = g_steal_pointer(&piece->mailbox);
 
-        piece->work(piece->data);
+        if (!g_atomic_int_get(&mailbox->abandoned))
+                piece->work(piece->data);
         /* From here on the loop may free the piece at any moment. */
         g_async_queue_push(mailbox->finished, piece);
         if (eventfd_write(mailbox->wake_up, 1) < 0)
@@ -83,18 +44,20 @@ static void run_piece(gpointer data, gpointer user_data) {
         mailbox_unref(mailbox);
 }
 
-static void deliver(GlWorkers *workers, Piece *piece) {
+static void deliver(GlWorkers *workers, GlPiece *piece) {
+        GlWorker *worker = piece->line->worker;
         GlWorkDone done = piece->done;
         gpointer data = piece->data;
 
-        piece->worker->n_pieces--;
+        worker->n_ahead--;
         g_queue_unlink(&workers->pieces, &piece->link);
         g_free(piece);
+        gl_worker_go_on(workers, worker);
         done(data);
 }
 
 static void deliver_finished(GlWorkers *workers) {
-        Piece *piece;
+        GlPiece *piece;
 
         while ((piece = g_async_queue_try_pop(workers->mailbox->finished)))
                 deliver(workers, piece);
@@ -110,41 +73,29 @@ static int on_wake_up(sd_event_source *source, int fd, uint32_t revents, void *u
         return 0;
 }
 
-/* An idle one is ended, a hanging one left behind; nothing is waited for. */
-static void worker_free(gpointer data) {
-        Worker *worker = data;
-        gboolean idle = worker->n_pieces == 0;
-
-        g_thread_pool_free(worker->pool, !idle, idle);
-        g_free(worker->storage);
-        g_free(worker);
-}
-
-static Mailbox *mailbox_new(GError **error) {
+static GlMailbox *mailbox_new(GError **error) {
         int wake_up = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        Mailbox *mailbox;
+        GlMailbox *mailbox;
 
         if (wake_up < 0) {
                 g_set_error(error, GL_ERROR, GL_ERROR_LIMIT_EXCEEDED, "The storage workers cannot be set up: %s.",
                             g_strerror(errno));
                 return NULL;
         }
-        mailbox = g_atomic_rc_box_new0(Mailbox);
+        mailbox = g_atomic_rc_box_new0(GlMailbox);
         mailbox->finished = g_async_queue_new_full(g_free);
         mailbox->wake_up = wake_up;
         return mailbox;
 }
 
-GlWorkers *gl_workers_new(sd_event *event, const char *sysroot, guint max_threads, guint max_stuck, guint64 stuck_after,
-                          GError **error) {
+GlWorkers *gl_workers_new(sd_event *event, const char *sysroot, const GlWorkersLimits *limits, GError **error) {
         g_autoptr(GlWorkers) workers = g_new0(GlWorkers, 1);
         int r;
 
         workers->event = sd_event_ref(event);
-        workers->max_threads = max_threads;
-        workers->max_stuck = max_stuck;
-        workers->stuck_after = stuck_after;
-        workers->workers = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, worker_free);
+        workers->limits = *limits;
+        workers->accounts = gl_accounts_new();
+        workers->workers = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, gl_worker_free);
         workers->mounts = gl_mount_table_new(sysroot, error);
         if (!workers->mounts)
                 return NULL;
@@ -176,15 +127,31 @@ static void wait_a_moment(GlWorkers *workers) {
         }
 }
 
+/* What no thread has begun stays where the threads that hang keep it: it is somebody's data, and not ours to free. */
+static void leave_the_rest(GlWorkers *workers) {
+        for (GList *at = workers->pieces.head, *next; at; at = next) {
+                GlPiece *piece = at->data;
+
+                next = at->next;
+                if (!piece->waits)
+                        continue;
+                g_clear_pointer(&piece->mailbox, mailbox_unref);
+                g_async_queue_push(workers->mailbox->finished, piece);
+        }
+}
+
 void gl_workers_free(GlWorkers *workers) {
         if (!workers)
                 return;
         if (workers->mailbox) {
                 deliver_finished(workers);
                 wait_a_moment(workers);
+                leave_the_rest(workers);
+                g_atomic_int_set(&workers->mailbox->abandoned, TRUE);
         }
         sd_event_source_disable_unref(workers->source);
         g_hash_table_unref(workers->workers);
+        g_hash_table_unref(workers->accounts);
         g_clear_pointer(&workers->mailbox, mailbox_unref);
         gl_mount_table_free(workers->mounts);
         sd_event_unref(workers->event);
@@ -209,91 +176,69 @@ char *gl_workers_storage_of(GlWorkers *workers, const char *path) {
 static gboolean has_too_many_stuck(GlWorkers *workers, guint32 uid, gint64 now) {
         guint n_stuck = 0;
 
-        for (GList *at = workers->pieces.head; at && n_stuck < workers->max_stuck; at = at->next) {
-                Piece *piece = at->data;
+        for (GList *at = workers->pieces.head; at && n_stuck < workers->limits.max_stuck_per_uid; at = at->next) {
+                const GlPiece *piece = at->data;
+                const GlAccount *account = piece->line->account;
 
-                if ((guint64) (now - piece->submitted) <= workers->stuck_after)
+                if ((guint64) (now - piece->submitted) <= workers->limits.stuck_after)
                         break;
-                n_stuck += piece->uid == uid;
+                n_stuck += account->uid == uid && !account->chores;
         }
-        return uid != 0 && n_stuck >= workers->max_stuck;
+        return uid != 0 && n_stuck >= workers->limits.max_stuck_per_uid;
 }
 
-static gboolean make_room(GlWorkers *workers, const char *storage, GError **error) {
-        g_autofree char *quoted = NULL;
-        GHashTableIter iter;
-        gpointer value;
+/* PIECE, which waits, is not wanted any more. */
+static void forget_piece(GlWorkers *workers, GlPiece *piece) {
+        GlLine *line = piece->line;
 
-        if (g_hash_table_size(workers->workers) < workers->max_threads)
-                return TRUE;
-        g_hash_table_iter_init(&iter, workers->workers);
-        while (g_hash_table_iter_next(&iter, NULL, &value)) {
-                if (((Worker *) value)->n_pieces == 0) {
-                        g_hash_table_iter_remove(&iter);
-                        return TRUE;
-                }
-        }
-        quoted = gl_quote(storage);
-        g_set_error(error, GL_ERROR, GL_ERROR_LIMIT_EXCEEDED,
-                    "The storage at %s cannot be looked at: %u others are being waited for, and no more are allowed "
-                    "at a time.",
-                    quoted, workers->max_threads);
-        return FALSE;
+        g_queue_unlink(&line->waiting, &piece->place);
+        g_queue_unlink(&workers->pieces, &piece->link);
+        mailbox_unref(piece->mailbox);
+        g_free(piece);
+        gl_line_shrunk(workers, line);
 }
 
-static Worker *get_worker(GlWorkers *workers, const char *storage, GError **error) {
-        Worker *worker = g_hash_table_lookup(workers->workers, storage);
+static GlPiece *submit(GlWorkers *workers, GlLine *line, GlWork work, GlWorkDone done, gpointer data, GError **error) {
         g_autoptr(GError) no_thread = NULL;
-        g_autofree char *quoted = NULL;
-        GThreadPool *pool;
+        GlPiece *piece = g_new0(GlPiece, 1);
 
-        if (worker)
-                return worker;
-        if (!make_room(workers, storage, error))
-                return NULL;
-        /* Without a thread there is a pool all the same. */
-        pool = g_thread_pool_new(run_piece, NULL, 1, TRUE, &no_thread);
-        if (no_thread) {
-                g_thread_pool_free(pool, TRUE, FALSE);
-                quoted = gl_quote(storage);
-                g_set_error(error, GL_ERROR, GL_ERROR_STORAGE_UNAVAILABLE,
-                            "The storage at %s cannot be looked at: there is no thread for it (%s).", quoted,
-                            no_thread->message);
+        *piece = (GlPiece) {.work = work, .done = done, .data = data, .line = line, .waits = TRUE,
+                            .submitted = g_get_monotonic_time(), .link.data = piece, .place.data = piece};
+        piece->mailbox = g_atomic_rc_box_acquire(workers->mailbox);
+        g_queue_push_tail_link(&workers->pieces, &piece->link);
+        g_queue_push_tail_link(&line->waiting, &piece->place);
+
+        if (!gl_line_offer(workers, line, &no_thread) &&
+            !(line->account->chores && no_thread->code == GL_ERROR_LIMIT_EXCEEDED)) {
+                forget_piece(workers, piece);
+                g_propagate_error(error, g_steal_pointer(&no_thread));
                 return NULL;
         }
-        worker = g_new0(Worker, 1);
-        worker->storage = g_strdup(storage);
-        worker->pool = pool;
-        g_hash_table_insert(workers->workers, worker->storage, worker);
-        return worker;
+        return piece;
 }
 
-gboolean gl_workers_submit(GlWorkers *workers, const char *storage, guint32 uid, GlWork work, GlWorkDone done,
+GlPiece *gl_workers_submit(GlWorkers *workers, const char *storage, guint32 uid, GlWork work, GlWorkDone done,
                            gpointer data, GError **error) {
-        gint64 now = g_get_monotonic_time();
-        Worker *worker;
-        Piece *piece;
-
-        if (has_too_many_stuck(workers, uid, now)) {
+        if (has_too_many_stuck(workers, uid, g_get_monotonic_time())) {
                 g_autofree char *quoted = gl_quote(storage);
 
                 g_set_error(error, GL_ERROR, GL_ERROR_STORAGE_UNAVAILABLE,
                             "The storage at %s is not looked at: %u operations of uid %u on storage that does not "
                             "answer are still waiting.",
-                            quoted, workers->max_stuck, uid);
-                return FALSE;
+                            quoted, workers->limits.max_stuck_per_uid, uid);
+                return NULL;
         }
-        worker = get_worker(workers, storage, error);
-        if (!worker)
-                return FALSE;
+        return submit(workers, gl_workers_get_line(workers, storage, uid, FALSE), work, done, data, error);
+}
 
-        piece = g_new0(Piece, 1);
-        *piece = (Piece) {.work = work, .done = done, .data = data, .worker = worker, .uid = uid, .submitted = now};
-        piece->mailbox = g_atomic_rc_box_acquire(workers->mailbox);
-        piece->link.data = piece;
-        g_queue_push_tail_link(&workers->pieces, &piece->link);
-        worker->n_pieces++;
-        /* Fails only where a thread must be started; this one's runs already. */
-        g_thread_pool_push(worker->pool, piece, NULL);
+GlPiece *gl_workers_submit_chore(GlWorkers *workers, const char *storage, guint32 uid, GlWork work, GlWorkDone done,
+                                 gpointer data, GError **error) {
+        return submit(workers, gl_workers_get_line(workers, storage, uid, TRUE), work, done, data, error);
+}
+
+gboolean gl_workers_withdraw(GlWorkers *workers, GlPiece *piece) {
+        if (!piece->waits)
+                return FALSE;
+        forget_piece(workers, piece);
         return TRUE;
 }

@@ -222,6 +222,7 @@ static void read_resource(Reader *reader, GlGuest *guest, GlSavedSource *source)
         READ_WORD(reader, "mode", gl_mode_from_string, &resource->mode);
         READ_WORD(reader, "state", gl_resource_state_from_string, &resource->state);
         read_source(reader, source);
+        resource->by_descriptor = !source->path;
         resource->registered_by = (guint32) read_unsigned(reader, "registered-by", G_MAXUINT32 - 1);
         resource->generation = read_unsigned(reader, "generation", G_MAXUINT64);
         READ_WORD(reader, "scope", gl_scope_from_string, &resource->scope);

@@ -54,7 +54,9 @@ static void set_guest(GKeyFile *file, const GlGuest *guest) {
 }
 
 /* How to find it again: what it was, where it was, and who may open it. */
-static void set_source(GKeyFile *file, const char *group, const GlPlace *place, const GlSource *source) {
+static void set_source(GKeyFile *file, const char *group, const GlResource *resource) {
+        const GlPlace *place = resource->place;
+        const GlSource *source = resource->source.box;
         const GlCredentials *registrant = source->registrant;
         g_autofree char *node = gl_node_to_string(&place->node);
         g_autoptr(GString) groups = g_string_new(NULL);
@@ -63,7 +65,7 @@ static void set_source(GKeyFile *file, const char *group, const GlPlace *place, 
         g_key_file_set_uint64(file, group, "extent-start", place->extent.start);
         g_key_file_set_uint64(file, group, "extent-end", place->extent.end);
         /* The text that came with a descriptor is a name only: nobody checked where it leads. */
-        if (!source->by_descriptor)
+        if (!resource->by_descriptor)
                 set_text(file, group, "path", source->path);
         set_text(file, group, "canonical", source->canonical);
         g_key_file_set_int64(file, group, "birth", source->birth);
@@ -92,7 +94,7 @@ static gboolean set_resource(GKeyFile *file, guint number, const GlResource *res
         set_text(file, group, "name", resource->name);
         g_key_file_set_value(file, group, "mode", gl_mode_to_string(resource->mode));
         g_key_file_set_value(file, group, "state", gl_resource_state_to_string(resource->state));
-        set_source(file, group, resource->place, source);
+        set_source(file, group, resource);
         g_key_file_set_uint64(file, group, "registered-by", resource->registered_by);
         g_key_file_set_uint64(file, group, "generation", resource->generation);
         g_key_file_set_value(file, group, "scope", gl_scope_to_string(resource->scope));

@@ -283,9 +283,11 @@ static House *new_house(const GlLimits *limits, gboolean direct) {
         house->children = g_array_new(FALSE, FALSE, sizeof(GPid));
         house->configuration = (GlConfiguration){.default_driver = (char *) "fake",
                                                  .limits = *limits,
+                                                 .max_calls_per_uid = 256,
                                                  .max_dialogs_per_uid = 4,
                                                  .max_stuck_per_uid = 8,
-                                                 .max_worker_threads = 8};
+                                                 .max_worker_threads = 8,
+                                                 .max_worker_threads_per_uid = 8};
         fixture_must(sd_event_new(&house->event));
         house->driver = gl_fake_driver_new();
         house->service = new_service(house);

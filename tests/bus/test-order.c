@@ -320,6 +320,38 @@ static void test_leaving_during_a_job(void) {
         g_assert_cmpuint(gl_fake_driver_n_leases(house->driver), ==, 0);
 }
 
+/* Of all connections of a user together; also when they do not want an answer. */
+static void test_too_many_under_way(void) {
+        g_autoptr(House) house = house_with_slow_polkit();
+        guint max = house->configuration.max_calls_per_uid;
+        Call *first = NULL;
+
+        for (guint i = 0; i < max; i++) {
+                g_autofree char *uuid = g_strdup_printf("00000000-0000-4000-8000-%012u", i + 100);
+                const char *sender = i % 2 ? ALICE_TOO : ALICE;
+                Call *call = send_call(house, sender, MANAGER, "CreateGuest", "ssa{sv}", uuid, "w", 0);
+
+                first = first ?: call;
+        }
+        await_questions(house, max);
+        house_say(house, NULL, SAY_YES, SAY_YES);
+        fail(house, ALICE, MANAGER, "CreateGuest", "LimitExceeded", "256 calls", "ssa{sv}", UUID(7), "web7", 0);
+        fail(house, ALICE_TOO, ALICES(1), "Inquire", "LimitExceeded", "User 1000", "a{sv}", 0);
+        /* To look is not counted, and others are others. */
+        expect_property(house, ALICES(1), "State", "s", "new");
+        succeed(house, ROOT, MANAGER, "CreateGuest", "o", NULL, "ssa{sv}", UUID(7), "web7", 0);
+        succeed(house, BOB, MANAGER, "GetGuest", "o", NULL, "s", UUID(7));
+
+        answer_question(house, 0, GL_ANSWER_NO, NULL);
+        expect_error(first, "AccessDenied", "acquire");
+        succeed(house, ALICE, ALICES(1), "Inquire", "s", NULL, "a{sv}", 0);
+        /* Whoever leaves takes his calls with him. */
+        house_leave(house, ALICE_TOO);
+        fixture_run_until(house->event, n_open_questions(house) == max / 2 - 1);
+        for (guint i = 0; i < 100; i++)
+                succeed(house, ALICE, ALICES(1), "Inquire", "s", NULL, "a{sv}", 0);
+}
+
 int main(int argc, char **argv) {
         house_init(&argc, &argv);
         g_test_add_func("/order/release-behind-acquire", test_release_behind_acquire);
@@ -339,5 +371,6 @@ int main(int argc, char **argv) {
         g_test_add_func("/order/leaving-during-look-up", test_leaving_during_look_up);
         g_test_add_func("/order/leaving-while-waiting", test_leaving_while_waiting);
         g_test_add_func("/order/leaving-during-a-job", test_leaving_during_a_job);
+        g_test_add_func("/order/too-many-under-way", test_too_many_under_way);
         return g_test_run();
 }

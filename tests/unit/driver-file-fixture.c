@@ -213,7 +213,8 @@ GlDriverFixture *set_up_with(const GlFileOptions *options, guint max_threads) {
 
         fixture->fixture.ops = &file_fixture_ops;
         g_assert_cmpint(sd_event_new(&fixture->event), >=, 0);
-        fixture->workers = gl_workers_new(fixture->event, NULL, max_threads, 8, 10 * G_USEC_PER_SEC, &error);
+        fixture->workers = gl_workers_new(fixture->event, NULL,
+                                          &(GlWorkersLimits) {max_threads, 8, 8, 10 * G_USEC_PER_SEC}, &error);
         g_assert_no_error(error);
         fixture->fixture.driver = gl_file_driver_new(fixture->workers, options);
         for (guint i = 0; i < 2; i++) {

@@ -84,9 +84,11 @@ static void assert_defaults(const GlConfiguration *configuration) {
         g_assert_cmpuint(configuration->limits.guest_bytes, ==, limits.guest_bytes);
         g_assert_cmpuint(configuration->limits.uid_bytes, ==, limits.uid_bytes);
         g_assert_cmpuint(configuration->limits.storage_timeout, ==, limits.storage_timeout);
+        g_assert_cmpuint(configuration->max_calls_per_uid, ==, 256);
         g_assert_cmpuint(configuration->max_dialogs_per_uid, ==, 4);
         g_assert_cmpuint(configuration->max_stuck_per_uid, ==, 8);
         g_assert_cmpuint(configuration->max_worker_threads, ==, 64);
+        g_assert_cmpuint(configuration->max_worker_threads_per_uid, ==, 8);
 }
 
 static void test_empty_is_the_defaults(Fixture *fixture, gconstpointer data) {
@@ -109,7 +111,7 @@ static void test_documented_defaults_are_the_defaults(Fixture *fixture, gconstpo
         active = g_regex_replace(commented, text, -1, 0, "\\1", 0, NULL);
         for (const char *at = active; (at = strchr(at, '=')); at++)
                 n++;
-        g_assert_cmpuint(n, >=, 17);
+        g_assert_cmpuint(n, >=, 19);
         put(fixture, active);
         configuration = load(fixture);
         assert_defaults(configuration);
@@ -123,7 +125,7 @@ static void test_every_key(Fixture *fixture, gconstpointer data) {
                      "[limits]\nMaxGuestsPerUid=1\nMaxGuests=2\nMaxResourcesPerGuest=3\nMaxUnboundGuestsPerUid=0\n"
                      "MaxWaitingPerUid=5\nMaxDialogsPerUid=6\nMaxStringBytes=7\nMaxPathBytes=4095\n"
                      "MaxBytesPerGuest=4096\nMaxBytesPerUid=1073741824\nMaxStuckPerUid=9\nMaxWorkerThreads=10\n"
-                     "StorageTimeoutSec=11\n");
+                     "MaxWorkerThreadsPerUid=12\nMaxCallsPerUid=13\nStorageTimeoutSec=11\n");
         configuration = load(fixture);
         g_assert_cmpstr(configuration->default_driver, ==, "sanlock");
         g_assert_cmpint(configuration->on_lease_lost, ==, GL_LOSS_KILL);
@@ -144,6 +146,8 @@ static void test_every_key(Fixture *fixture, gconstpointer data) {
         g_assert_cmpuint(configuration->limits.uid_bytes, ==, 1073741824);
         g_assert_cmpuint(configuration->max_stuck_per_uid, ==, 9);
         g_assert_cmpuint(configuration->max_worker_threads, ==, 10);
+        g_assert_cmpuint(configuration->max_worker_threads_per_uid, ==, 12);
+        g_assert_cmpuint(configuration->max_calls_per_uid, ==, 13);
         g_assert_cmpuint(configuration->limits.storage_timeout, ==, 11 * G_USEC_PER_SEC);
         g_assert_cmpuint(configuration->limits.foreign_retry, ==, 250000);
 }

@@ -141,6 +141,15 @@ static void test_root_is_left_alone(void) {
         g_assert_cmpuint(root->gid, ==, 0);
 }
 
+static void drop_capability(guint32 capability) {
+        struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+        struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+
+        g_assert_cmpint(syscall(SYS_capget, &header, data), ==, 0);
+        data[0].effective &= ~(1U << capability);
+        g_assert_cmpint(syscall(SYS_capset, &header, data), ==, 0);
+}
+
 static void become_somebody_or_die(void) {
         const struct rlimit no_core = {0, 0};
         const gid_t groups[] = {SOMEBODY};
@@ -152,21 +161,45 @@ static void become_somebody_or_die(void) {
 
 /* Without the capability to change groups the thread would keep root's. */
 static void test_a_refusal_aborts(void) {
-        struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-        struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
-
         if (!is_root())
                 return;
         if (g_test_subprocess()) {
-                g_assert_cmpint(syscall(SYS_capget, &header, data), ==, 0);
-                data[0].effective &= ~(1U << CAP_SETGID);
-                g_assert_cmpint(syscall(SYS_capset, &header, data), ==, 0);
+                drop_capability(CAP_SETGID);
                 become_somebody_or_die();
                 return;
         }
         g_test_trap_subprocess(NULL, 0, 0);
         g_test_trap_assert_failed();
         g_test_trap_assert_stderr("*could not take the groups of uid 65534*");
+}
+
+/* setfsuid() itself never says that it has failed. */
+static void test_an_identity_that_stays_aborts(void) {
+        if (!is_root())
+                return;
+        if (g_test_subprocess()) {
+                drop_capability(CAP_SETUID);
+                become_somebody_or_die();
+                return;
+        }
+        g_test_trap_subprocess(NULL, 0, 0);
+        g_test_trap_assert_failed();
+        g_test_trap_assert_stderr("*could not take the identity of uid 65534*");
+}
+
+/* A thread that stays somebody would open the next one's files as him. */
+static void test_no_way_back_aborts(void) {
+        if (!is_root())
+                return;
+        if (g_test_subprocess()) {
+                become_somebody_or_die();
+                drop_capability(CAP_SETGID);
+                gl_credentials_drop();
+                return;
+        }
+        g_test_trap_subprocess(NULL, 0, 0);
+        g_test_trap_assert_failed();
+        g_test_trap_assert_stderr("*could not take the groups of uid 0*");
 }
 
 /* With this bit the kernel leaves the capabilities in place, and files would be opened as by root. */
@@ -190,6 +223,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/credentials/other-threads-stay-root", test_other_threads_stay_root);
         g_test_add_func("/credentials/root-is-left-alone", test_root_is_left_alone);
         g_test_add_func("/credentials/a-refusal-aborts", test_a_refusal_aborts);
+        g_test_add_func("/credentials/an-identity-that-stays-aborts", test_an_identity_that_stays_aborts);
+        g_test_add_func("/credentials/no-way-back-aborts", test_no_way_back_aborts);
         g_test_add_func("/credentials/capabilities-that-stay-abort", test_capabilities_that_stay_abort);
         return g_test_run();
 }

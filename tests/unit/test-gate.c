@@ -95,6 +95,18 @@ static void replies_pass(Fixture *fixture, gconstpointer unused) {
         g_assert_cmpuint(fixture->n_failed, ==, 0);
 }
 
+static void only_so_many_wait(Fixture *fixture, gconstpointer unused) {
+        for (guint i = 0; i < 131; i++)
+                call(fixture, fixture->pair.client, "/x", "A");
+        fixture_run_until(fixture->event, fixture->n_replies == 3);
+        g_assert_cmpuint(fixture->n_failed, ==, 3);
+
+        gl_gate_open(fixture->gate);
+        fixture_run_until(fixture->event, fixture->n_replies == 131);
+        g_assert_cmpuint(fixture->n_failed, ==, 3);
+        g_assert_cmpuint(fixture->called->len, ==, 128);
+}
+
 static void ends_with_calls_waiting(Fixture *fixture, gconstpointer unused) {
         call(fixture, fixture->pair.client, "/x", "A");
         fixture_settle(fixture->event, 20);
@@ -111,6 +123,7 @@ int main(int argc, char **argv) {
         ADD("calls-wait-until-it-opens", calls_wait_until_it_opens);
         ADD("wrong-calls-wait-too", wrong_calls_wait_too);
         ADD("replies-pass", replies_pass);
+        ADD("only-so-many-wait", only_so_many_wait);
         ADD("ends-with-calls-waiting", ends_with_calls_waiting);
         return g_test_run();
 }

@@ -44,7 +44,7 @@ static void set_up(Fixture *fixture, gconstpointer data) {
         fixture->directory = g_build_filename(fixture->base, "drivers", NULL);
         g_assert_cmpint(g_mkdir(fixture->directory, 0755), ==, 0);
         g_assert_cmpint(sd_event_new(&fixture->event), >=, 0);
-        fixture->workers = gl_workers_new(fixture->event, NULL, 2, 2, G_USEC_PER_SEC, &error);
+        fixture->workers = gl_workers_new(fixture->event, NULL, &(GlWorkersLimits) {2, 2, 2, G_USEC_PER_SEC}, &error);
         g_assert_no_error(error);
         fixture->host = (GlPluginHost){fixture->event, fixture->workers, "id-of-kvm1", "kvm1", NULL};
 }

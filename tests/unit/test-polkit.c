@@ -340,7 +340,37 @@ static void test_users_take_turns(Fixture *fixture, gconstpointer unused) {
                 await_asked(fixture, i);
                 reply(fixture, TRUE, FALSE);
         }
-        check_log(fixture, "a1 yes;a2 yes;b1 yes;c1 yes;a3 yes;b2 yes;a4 yes;");
+        check_log(fixture, "a1 yes;b1 yes;c1 yes;a2 yes;b2 yes;a3 yes;a4 yes;");
+}
+
+/* polkit works on what it is asked in the order in which it comes: so one user's questions never all lie before it. */
+static void test_one_user_asks_little_at_once(Fixture *fixture, gconstpointer unused) {
+        static const char *const names[] = {"a1", "a2", "a3", "a4", "a5"};
+
+        for (guint i = 0; i < G_N_ELEMENTS(names); i++)
+                ask(fixture, 1000, names[i], FALSE);
+        settle(fixture);
+        g_assert_cmpuint(fixture->n_asked, ==, 1);
+        ask(fixture, 1001, "b1", FALSE);
+        await_asked(fixture, 2);
+        for (guint i = 0; i < 6; i++)
+                reply(fixture, TRUE, FALSE);
+        check_log(fixture, "a1 yes;b1 yes;a2 yes;a3 yes;a4 yes;a5 yes;");
+}
+
+/* Neither does the last wait for the time that all before it take. */
+static void test_never_answers_many(Fixture *fixture, gconstpointer unused) {
+        static const char *const names[] = {"a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8"};
+        gint64 start = g_get_monotonic_time();
+
+        for (guint i = 0; i < G_N_ELEMENTS(names); i++)
+                ask(fixture, 1000, names[i], FALSE);
+        fixture_run_until(fixture->event, strstr(fixture->log->str, "a8 no;"));
+        g_assert_cmpint(g_get_monotonic_time() - start, <, 3 * (gint64) hasty.timeout);
+        g_assert_error(fixture->error, GL_ERROR, GL_ERROR_ACCESS_DENIED);
+        g_assert_cmpstr(fixture->error->message, ==, "polkit did not answer, and only root may do this without it.");
+        for (guint i = 0; i < 8; i++)
+                g_assert_true(((Asker *) fixture->askers->pdata[i])->answered);
 }
 
 static void cancel(Fixture *fixture, GlQuery *query) {
@@ -452,6 +482,8 @@ int main(int argc, char **argv) {
         ADD("dialogs-have-a-limit", roomy, test_dialogs_have_a_limit);
         ADD("dialogs-hold-up-nobody", narrow, test_dialogs_hold_up_nobody);
         ADD("users-take-turns", narrow, test_users_take_turns);
+        ADD("one-user-asks-little-at-once", roomy, test_one_user_asks_little_at_once);
+        ADD("never-answers-many", hasty, test_never_answers_many);
         ADD("cancel-before-it-is-asked", narrow, test_cancel_before_it_is_asked);
         ADD("cancel-under-way", narrow, test_cancel_under_way);
         ADD("cancel-dialog", roomy, test_cancel_dialog);

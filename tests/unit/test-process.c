@@ -844,6 +844,12 @@ static void held_helper_main(int ready, gpointer data) {
         g_file_get_contents(path, &status, NULL, NULL);
         int check = signal_check_as_other_user(helper);
 
+        /* What we open now is open there too: it has no copies of its own, whose closing could take for ever. */
+        int later = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        g_autofree char *there = g_strdup_printf("/proc/%d/fd/%d", helper, later);
+        gboolean shared = later >= 0 && faccessat(AT_FDCWD, there, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+        close(later);
+
         /* One that does not get on holds up nobody; nor does one that is killed. */
         run_until_idle(&f);
         guint n_results = f.n_results;
@@ -852,6 +858,7 @@ static void held_helper_main(int ready, gpointer data) {
         run_until(&f, &f.n_results, 1);
         g_assert_cmpint(f.result, ==, -ECANCELED);
         g_assert_cmpint(check, ==, EPERM);
+        g_assert_true(shared);
         assert_gave_up_everything(status);
 
         kill_and_reap(pid);

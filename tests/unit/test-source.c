@@ -72,7 +72,8 @@ static void make_dir(Fixture *fixture, const char *name) {
 
 static void new_workers(Fixture *fixture, const char *sysroot) {
         gl_workers_free(fixture->workers);
-        fixture->workers = gl_workers_new(fixture->event, sysroot, 8, 8, G_USEC_PER_SEC, NULL);
+        fixture->workers = gl_workers_new(fixture->event, sysroot,
+                                          &(GlWorkersLimits) {8, 8, 8, G_USEC_PER_SEC}, NULL);
         g_assert_nonnull(fixture->workers);
 }
 
@@ -557,6 +558,27 @@ static void test_an_inode_number_used_again_is_stale(Fixture *fixture, gconstpoi
         gl_source_unref(source);
 }
 
+/* Nor is anything but a file opened where the file system knows no times of birth. */
+static void test_an_inode_number_that_a_fifo_got_is_stale(Fixture *fixture, gconstpointer data) {
+        g_autofree char *path = in_dir(fixture, "a.img"), *kept = in_dir(fixture, "kept");
+        GlPlace *before;
+        struct stat st;
+        GlNode node;
+
+        resolve(fixture, "a.img");
+        g_assert_cmpint(rename(path, kept), ==, 0);
+        g_assert_cmpint(mkfifo(path, 0666), ==, 0);
+        g_assert_cmpint(stat(path, &st), ==, 0);
+        before = fixture->source->place;
+        node = before->node;
+        node.inode = st.st_ino;
+        fixture->source->place = gl_place_new(&node, before->extent, NULL, 0);
+        fixture->source->birth = 0;
+        gl_place_unref(before);
+        assert_does_not_open(fixture, GL_MODE_EXCLUSIVE, GL_ERROR_STALE);
+        assert_does_not_open(fixture, GL_MODE_READONLY, GL_ERROR_STALE);
+}
+
 /* The real mount table, but the file system on POINT is said to be of TYPE, or (NULL) is left out. */
 static void pretend_mount(Fixture *fixture, const char *point, const char *type) {
         g_autofree char *self = in_dir(fixture, "sysroot/proc/self"), *file = g_build_filename(self, "mountinfo", NULL);
@@ -879,6 +901,7 @@ int main(int argc, char **argv) {
         ADD("read-only-file-systems", test_read_only_file_systems);
         ADD("swapped-links-are-stale", test_swapped_links_are_stale);
         ADD("another-file-of-that-name-is-stale", test_another_file_of_that_name_is_stale);
+        ADD("an-inode-number-that-a-fifo-got-is-stale", test_an_inode_number_that_a_fifo_got_is_stale);
         ADD("an-inode-number-used-again-is-stale", test_an_inode_number_used_again_is_stale);
         ADD("links-on-storage-that-may-hang", test_links_on_storage_that_may_hang);
         ADD("mounts-that-the-table-does-not-know", test_mounts_that_the_table_does_not_know);

@@ -135,7 +135,7 @@ static GlGuest *new_nasty_guest(void) {
 
         add_resource(guest, GL_RESOURCE_DISK, "/srv/" NASTY, (GlExtent){0, GL_EXTENT_END});
         source = add_resource(guest, GL_RESOURCE_LEASE, NASTY, (GlExtent){300, 301});
-        source->by_descriptor = TRUE;
+        ((GlResource *) guest->resources->pdata[1])->by_descriptor = TRUE;
         g_clear_pointer(&source->registrant, gl_credentials_unref);
         return guest;
 }
@@ -187,6 +187,7 @@ static void assert_same_resource(const GlResource *a, const GlResource *b, const
         g_assert_cmpint(a->mode, ==, b->mode);
         g_assert_cmpint(a->state, ==, b->state);
         g_assert_cmpuint(a->registered_by, ==, b->registered_by);
+        g_assert_cmpint(a->by_descriptor, ==, b->by_descriptor);
         g_assert_cmpuint(a->generation, ==, b->generation);
         g_assert_cmpint(a->scope, ==, b->scope);
         g_assert_cmpstr(a->scope_reason, ==, b->scope_reason);

@@ -10,93 +10,12 @@
 
 #define PATIENCE (5 * G_USEC_PER_SEC)
 
-/* --- the mount table --- */
-
-static const char table[] =
-        "27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard\n"
-        "24 27 0:6 / /dev rw - devtmpfs devtmpfs rw\n"
-        "30 27 0:40 / /srv/with\\040space\\134\\043 rw shared:3 master:1 - nfs4 host:/x rw,local_lock=none\n"
-        "31 27 0:41 / /srv rw - tmpfs  rw\n"
-        "this is no line\n"
-        "32 31 8:1 /a /srv/deep/er rw - xfs /dev/sda1 rw\n"
-        "33 27 0:42 / /mnt rw - tmpfs one rw\n"
-        "34 33 0:43 / /mnt rw - tmpfs two rw\n"
-        "35 27 0:44 / /home rw - xfs /dev/sdb rw\n"
-        "36 27 0:45 / /data\\040dir rw - fuse.sshfs a:b rw,user_id=1000\n"
-        "37 27 0:46 / x - broken\n";
-
-static guint64 mount_of(GPtrArray *mounts, const char *path) {
-        const GlMount *mount = gl_mounts_find(mounts, path);
-
-        return mount ? mount->id : 0;
-}
-
-static void test_mounts_are_found_by_name(void) {
-        g_autoptr(GPtrArray) mounts = gl_mounts_parse(table);
-
-        g_assert_cmpuint(mounts->len, ==, 9);
-        g_assert_cmpuint(mount_of(mounts, "/"), ==, 27);
-        g_assert_cmpuint(mount_of(mounts, "/etc/passwd"), ==, 27);
-        g_assert_cmpuint(mount_of(mounts, "/dev"), ==, 24);
-        g_assert_cmpuint(mount_of(mounts, "/dev/sda"), ==, 24);
-        g_assert_cmpuint(mount_of(mounts, "/devices"), ==, 27);
-        g_assert_cmpuint(mount_of(mounts, "/home/alice/a.img"), ==, 35);
-        g_assert_cmpuint(mount_of(mounts, "/srv/deep/er/b.img"), ==, 32);
-        g_assert_cmpuint(mount_of(mounts, "/srv/deep"), ==, 31);
-        g_assert_cmpuint(mount_of(mounts, "/data dir/x"), ==, 36);
-}
-
-static void test_later_mounts_cover_earlier_ones(void) {
-        g_autoptr(GPtrArray) mounts = gl_mounts_parse(table);
-
-        /* Stacked on one point. */
-        g_assert_cmpuint(mount_of(mounts, "/mnt/x"), ==, 34);
-        /* Mounted on the root's directory before /srv was mounted over it. */
-        g_assert_cmpuint(mount_of(mounts, "/srv/with space\\#/x"), ==, 31);
-}
-
-static void test_mount_lines_are_unescaped(void) {
-        g_autoptr(GPtrArray) mounts = gl_mounts_parse(table);
-        const GlMount *mount = mounts->pdata[2];
-
-        g_assert_cmpstr(mount->point, ==, "/srv/with space\\#");
-        g_assert_cmpstr(mount->type, ==, "nfs4");
-        g_assert_cmpstr(mount->options, ==, "rw,local_lock=none");
-        g_assert_cmpstr(((GlMount *) mounts->pdata[3])->options, ==, "rw");
-}
-
-static void test_odd_tables(void) {
-        g_autoptr(GPtrArray) none = gl_mounts_parse("");
-        g_autoptr(GPtrArray) chroot = gl_mounts_parse("9 5 0:1 / /srv rw - tmpfs t rw\n");
-        g_autoptr(GPtrArray) ring = gl_mounts_parse("1 1 0:1 / / rw - tmpfs t rw\n1 1 0:1 / / rw - tmpfs t rw\n"
-                                                    "2 3 0:1 / / rw - tmpfs t rw\n3 2 0:1 / / rw - tmpfs t rw\n");
-
-        g_assert_null(gl_mounts_find(none, "/x"));
-        g_assert_null(gl_mounts_find(chroot, "/x"));
-        g_assert_cmpuint(mount_of(chroot, "/srv/x"), ==, 9);
-        g_assert_cmpuint(mount_of(ring, "/x"), ==, 1);
-}
-
-static void assert_tidy(const char *path, const char *expected) {
-        g_autofree char *tidy = gl_path_tidy(path);
-
-        g_assert_cmpstr(tidy, ==, expected);
-}
-
-static void test_paths_are_tidied(void) {
-        assert_tidy("/", "/");
-        assert_tidy("//a/./b", "/a/b");
-        assert_tidy("/a//../b", "/a/../b");
-        assert_tidy("/a/b/", "/a/b/");
-        assert_tidy("/a/b/.", "/a/b/");
-        assert_tidy("/.a/..b/c.", "/.a/..b/c.");
-}
-
 /* --- workers --- */
 
 typedef struct {
         sd_event *event;
         GlWorkers *workers;
+        GlWorkersLimits limits;
         int gate[2]; /* work waits until something is written, or the end for writing is closed */
 } Fixture;
 
@@ -104,7 +23,9 @@ static void set_up(Fixture *fixture, gconstpointer data) {
         g_autoptr(GError) error = NULL;
 
         g_assert_cmpint(sd_event_new(&fixture->event), >=, 0);
-        fixture->workers = gl_workers_new(fixture->event, NULL, 2, 2, 20 * 1000, &error);
+        fixture->limits = (GlWorkersLimits) {
+                .max_threads = 2, .max_threads_per_uid = 2, .max_stuck_per_uid = 2, .stuck_after = 20 * 1000};
+        fixture->workers = gl_workers_new(fixture->event, NULL, &fixture->limits, &error);
         g_assert_no_error(error);
         g_assert_cmpint(pipe(fixture->gate), ==, 0);
 }
@@ -268,11 +189,196 @@ static void test_idle_threads_make_room(Fixture *fixture, gconstpointer data) {
         wait_for(fixture, &third.done);
 }
 
+/* --- many users --- */
+
+/* Threads for everybody, and for one. Nothing counts as stuck. */
+static void allow(Fixture *fixture, guint max_threads, guint max_threads_per_uid) {
+        fixture->limits = (GlWorkersLimits) {max_threads, max_threads_per_uid, 100, G_USEC_PER_SEC * 1000};
+        gl_workers_free(fixture->workers);
+        fixture->workers = gl_workers_new(fixture->event, NULL, &fixture->limits, NULL);
+        g_assert_nonnull(fixture->workers);
+}
+
+static void submit_chore(Fixture *fixture, const char *storage, guint32 uid, Task *task) {
+        g_autoptr(GError) error = NULL;
+
+        g_assert_true(gl_workers_submit_chore(fixture->workers, storage, uid, work, done, task, &error));
+        g_assert_no_error(error);
+}
+
+static void settle(Fixture *fixture) {
+        while (sd_event_run(fixture->event, 20 * 1000) > 0)
+                ;
+}
+
+static void test_one_user_cannot_have_all_threads(Fixture *fixture, gconstpointer data) {
+        Task hanging[4] = {}, own = {.gate = -1}, others = {.gate = -1}, roots[4] = {}, later = {.gate = -1};
+
+        allow(fixture, 4, 2);
+        for (guint i = 0; i < 4; i++) {
+                g_autofree char *storage = g_strdup_printf("/hangs%u", i);
+
+                hanging[i].gate = fixture->gate[0];
+                submit(fixture, storage, 1000, &hanging[i]);
+        }
+        submit(fixture, "/lives", 1000, &own);
+        submit(fixture, "/lives", 1001, &others);
+        wait_for(fixture, &others.done);
+        for (guint i = 0; i < 4; i++) {
+                g_autofree char *storage = g_strdup_printf("/roots%u", i);
+
+                roots[i].gate = -1;
+                submit(fixture, storage, 0, &roots[i]);
+                wait_for(fixture, &roots[i].done);
+        }
+        settle(fixture);
+        g_assert_false(own.done);
+
+        open_gate(fixture);
+        wait_for(fixture, &own.done);
+        for (guint i = 0; i < 4; i++)
+                wait_for(fixture, &hanging[i].done);
+        submit(fixture, "/lives", 1000, &later);
+        wait_for(fixture, &later.done);
+}
+
+typedef struct {
+        gint n_now, n_most;
+} Crowd;
+
+typedef struct {
+        Crowd *crowd;
+        gboolean done;
+} Visit;
+
+static void visit(gpointer data) {
+        Crowd *crowd = ((Visit *) data)->crowd;
+        gint n = g_atomic_int_add(&crowd->n_now, 1) + 1, most;
+
+        while (n > (most = g_atomic_int_get(&crowd->n_most)))
+                g_atomic_int_compare_and_exchange(&crowd->n_most, most, n);
+        g_usleep(1000);
+        g_atomic_int_add(&crowd->n_now, -1);
+}
+
+static void visited(gpointer data) {
+        ((Visit *) data)->done = TRUE;
+}
+
+static void test_many_healthy_mounts_are_all_served(Fixture *fixture, gconstpointer data) {
+        Crowd crowd = {};
+        Visit visits[40];
+
+        allow(fixture, 8, 3);
+        for (guint i = 0; i < G_N_ELEMENTS(visits); i++) {
+                g_autofree char *storage = g_strdup_printf("/mnt/%u", i % 20);
+
+                visits[i] = (Visit) {.crowd = &crowd};
+                g_assert_true(gl_workers_submit(fixture->workers, storage, 1000, visit, visited, &visits[i], NULL));
+        }
+        for (guint i = 0; i < G_N_ELEMENTS(visits); i++)
+                wait_for(fixture, &visits[i].done);
+        g_assert_cmpint(crowd.n_most, <=, 3);
+        g_assert_cmpint(crowd.n_most, >, 1);
+}
+
+/* What one user has asked of a disk is not all in the way of what another asks of it. */
+static void test_users_take_turns(Fixture *fixture, gconstpointer data) {
+        g_autoptr(GString) log = g_string_new(NULL);
+        Task alices[20], bobs[2], carols = {.gate = -1, .log = log, .letter = 'C'};
+
+        for (guint i = 0; i < G_N_ELEMENTS(alices); i++) {
+                alices[i] = (Task) {.gate = i == 0 ? fixture->gate[0] : -1, .log = log, .letter = 'a'};
+                submit(fixture, "/disk", 1000, &alices[i]);
+        }
+        for (guint i = 0; i < G_N_ELEMENTS(bobs); i++) {
+                bobs[i] = (Task) {.gate = -1, .log = log, .letter = 'B'};
+                submit(fixture, "/disk", 1001, &bobs[i]);
+        }
+        submit(fixture, "/disk", 1002, &carols);
+        open_gate(fixture);
+        wait_for(fixture, &alices[G_N_ELEMENTS(alices) - 1].done);
+        g_assert_cmpstr(log->str, ==, "aaaaBBCaaaaaaaaaaaaaaaa");
+}
+
+static void test_chores_are_apart(Fixture *fixture, gconstpointer data) {
+        Task hanging[2] = {{.gate = fixture->gate[0]}, {.gate = fixture->gate[0]}};
+        Task stuck[3] = {}, chore = {.gate = -1}, late = {.gate = -1};
+
+        fixture->limits.max_threads = 8;
+        gl_workers_free(fixture->workers);
+        fixture->workers = gl_workers_new(fixture->event, NULL, &fixture->limits, NULL);
+        submit(fixture, "/hangs0", 1000, &hanging[0]);
+        submit(fixture, "/hangs1", 1000, &hanging[1]);
+        g_usleep(25 * 1000);
+        assert_refused(fixture, "/lives", 1000, GL_ERROR_STORAGE_UNAVAILABLE, "*2 operations of uid 1000*");
+        submit_chore(fixture, "/lives", 1000, &chore);
+        wait_for(fixture, &chore.done);
+
+        /* They have an end as well, and wait for it. */
+        for (guint i = 0; i < 3; i++) {
+                g_autofree char *storage = g_strdup_printf("/stuck%u", i);
+
+                stuck[i].gate = fixture->gate[0];
+                submit_chore(fixture, storage, 1000, &stuck[i]);
+        }
+        submit_chore(fixture, "/lives", 1000, &late);
+        settle(fixture);
+        g_assert_false(late.done);
+        open_gate(fixture);
+        wait_for(fixture, &late.done);
+        for (guint i = 0; i < 3; i++)
+                wait_for(fixture, &stuck[i].done);
+        for (guint i = 0; i < 2; i++)
+                wait_for(fixture, &hanging[i].done);
+}
+
+static void test_chores_wait_for_a_thread(Fixture *fixture, gconstpointer data) {
+        Task hanging[2] = {{.gate = fixture->gate[0]}, {.gate = fixture->gate[0]}}, chore = {.gate = -1};
+
+        submit(fixture, "/hangs0", 0, &hanging[0]);
+        submit(fixture, "/hangs1", 0, &hanging[1]);
+        submit_chore(fixture, "/lives", 1000, &chore);
+        assert_refused(fixture, "/lives", 1001, GL_ERROR_LIMIT_EXCEEDED, "*2 others*");
+        settle(fixture);
+        g_assert_false(chore.done);
+        open_gate(fixture);
+        wait_for(fixture, &chore.done);
+        for (guint i = 0; i < 2; i++)
+                wait_for(fixture, &hanging[i].done);
+}
+
+static void test_what_waits_can_be_withdrawn(Fixture *fixture, gconstpointer data) {
+        Task hanging = {.gate = fixture->gate[0]}, behind[5] = {}, elsewhere = {.gate = -1}, other = {.gate = -1};
+        GlPiece *pieces[5], *alone;
+
+        allow(fixture, 4, 1);
+        submit(fixture, "/hangs", 1000, &hanging);
+        for (guint i = 0; i < 5; i++) {
+                behind[i].gate = -1;
+                pieces[i] = gl_workers_submit(fixture->workers, "/hangs", 1000, work, done, &behind[i], NULL);
+        }
+        alone = gl_workers_submit(fixture->workers, "/elsewhere", 1000, work, done, &elsewhere, NULL);
+        g_assert_true(gl_workers_withdraw(fixture->workers, alone));
+        g_assert_true(gl_workers_withdraw(fixture->workers, pieces[4]));
+        g_assert_false(gl_workers_withdraw(fixture->workers, pieces[0])); /* the thread has it already */
+        submit(fixture, "/elsewhere", 1001, &other);
+        wait_for(fixture, &other.done);
+        open_gate(fixture);
+        wait_for(fixture, &behind[3].done);
+        settle(fixture);
+        g_assert_false(behind[4].done || elsewhere.done);
+}
+
 static void test_nothing_is_waited_for_at_the_end(Fixture *fixture, gconstpointer data) {
-        Task hanging = {.gate = fixture->gate[0]}, finished = {.gate = -1};
+        Task hanging = {.gate = fixture->gate[0]}, finished = {.gate = -1}, behind[6] = {};
         gint64 start;
 
         submit(fixture, "/hangs", 0, &hanging);
+        for (guint i = 0; i < 6; i++) {
+                behind[i].gate = -1;
+                submit(fixture, "/hangs", 0, &behind[i]);
+        }
         submit(fixture, "/lives", 0, &finished);
         while (!g_atomic_int_get(&finished.worked))
                 g_usleep(1000);
@@ -287,9 +393,16 @@ static void test_nothing_is_waited_for_at_the_end(Fixture *fixture, gconstpointe
                 g_usleep(1000);
         g_usleep(5 * 1000); /* whatever it does now, it must not do to what is freed */
         g_assert_false(hanging.done);
+        for (guint i = 0; i < 6; i++)
+                g_assert_false(behind[i].done);
 }
 
 /* --- the live table --- */
+
+static const char table[] =
+        "27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard\n"
+        "31 27 0:41 / /srv rw - tmpfs  rw\n"
+        "32 31 8:1 /a /srv/deep/er rw - xfs /dev/sda1 rw\n";
 
 static void assert_storage(GlWorkers *workers, const char *path, const char *expected) {
         g_autofree char *storage = gl_workers_storage_of(workers, path);
@@ -306,11 +419,11 @@ static void test_the_table_can_be_made_up(void) {
         g_autoptr(GError) error = NULL;
 
         g_assert_cmpint(sd_event_new(&event), >=, 0);
-        g_assert_null(gl_workers_new(event, root, 1, 1, 1, &error));
+        g_assert_null(gl_workers_new(event, root, &(GlWorkersLimits) {1, 1, 1, 1}, &error));
         g_assert_error(error, GL_ERROR, GL_ERROR_STORAGE_UNAVAILABLE);
         g_assert_cmpint(g_mkdir_with_parents(self, 0700), ==, 0);
         g_assert_true(g_file_set_contents(file, table, -1, NULL));
-        workers = gl_workers_new(event, root, 1, 1, 1, NULL);
+        workers = gl_workers_new(event, root, &(GlWorkersLimits) {1, 1, 1, 1}, NULL);
         g_assert_nonnull(workers);
 
         assert_storage(workers, "/srv//deep/./er/b.img", "/srv/deep/er");
@@ -333,7 +446,7 @@ static void test_new_mounts_are_noticed(Fixture *fixture, gconstpointer data) {
                 return;
         }
         gl_workers_free(fixture->workers);
-        fixture->workers = gl_workers_new(fixture->event, NULL, 2, 2, 1, NULL);
+        fixture->workers = gl_workers_new(fixture->event, NULL, &fixture->limits, NULL);
         point = g_dir_make_tmp("guestlock mount-XXXXXX", NULL);
         file = g_build_filename(point, "a.img", NULL);
 
@@ -352,18 +465,19 @@ static void test_new_mounts_are_noticed(Fixture *fixture, gconstpointer data) {
 
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
-        g_test_add_func("/mounts/are-found-by-name", test_mounts_are_found_by_name);
-        g_test_add_func("/mounts/later-ones-cover-earlier-ones", test_later_mounts_cover_earlier_ones);
-        g_test_add_func("/mounts/lines-are-unescaped", test_mount_lines_are_unescaped);
-        g_test_add_func("/mounts/odd-tables", test_odd_tables);
-        g_test_add_func("/mounts/paths-are-tidied", test_paths_are_tidied);
-        g_test_add_func("/mounts/the-table-can-be-made-up", test_the_table_can_be_made_up);
+        g_test_add_func("/workers/the-table-can-be-made-up", test_the_table_can_be_made_up);
         ADD("work-runs-on-a-thread-and-done-on-the-loop", test_work_runs_on_a_thread_and_done_on_the_loop);
         ADD("one-storage-keeps-its-order", test_one_storage_keeps_its_order);
         ADD("a-storage-that-hangs-stalls-no-other", test_a_storage_that_hangs_stalls_no_other);
         ADD("stuck-work-is-counted-per-uid", test_stuck_work_is_counted_per_uid);
         ADD("root-is-never-too-stuck", test_root_is_never_too_stuck);
         ADD("idle-threads-make-room", test_idle_threads_make_room);
+        ADD("one-user-cannot-have-all-threads", test_one_user_cannot_have_all_threads);
+        ADD("many-healthy-mounts-are-all-served", test_many_healthy_mounts_are_all_served);
+        ADD("users-take-turns", test_users_take_turns);
+        ADD("chores-are-apart", test_chores_are_apart);
+        ADD("chores-wait-for-a-thread", test_chores_wait_for_a_thread);
+        ADD("what-waits-can-be-withdrawn", test_what_waits_can_be_withdrawn);
         ADD("nothing-is-waited-for-at-the-end", test_nothing_is_waited_for_at_the_end);
         ADD("new-mounts-are-noticed", test_new_mounts_are_noticed);
         return g_test_run();
