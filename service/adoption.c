@@ -184,6 +184,14 @@ static gboolean is_the_same(const GlSource *source, const GlSavedSource *saved) 
                (source->birth == 0 || saved->birth == 0 || source->birth == saved->birth);
 }
 
+/*
+ * What came as a descriptor is looked for with root's eyes, by a path that had no symlink in it. With one in it now,
+ * whoever made that would learn from us what is behind it.
+ */
+static gboolean may_be_told(const GlSource *source, const GlSavedSource *saved) {
+        return saved->path || g_strcmp0(source->canonical, saved->canonical) == 0;
+}
+
 static void found(GlSource *source, const GError *error, gpointer user_data) {
         Finding *finding = user_data;
         Adoptee *adoptee = finding->adoptee;
@@ -192,7 +200,7 @@ static void found(GlSource *source, const GError *error, gpointer user_data) {
 
         finding->resolving = NULL;
         if (!source || !is_the_same(source, saved)) {
-                resource->path_moved = source != NULL;
+                resource->path_moved = source != NULL && may_be_told(source, saved);
                 gl_source_unref(source);
                 source = gl_source_restore(gl_service_workers(adoptee->adoption->service), saved->registrant,
                                            saved->path, saved->canonical, resource->place, saved->birth);

@@ -2,15 +2,20 @@
 #include "drivers/holders.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 /*
  * /proc/<pid>/fdinfo/<n> has the inode number, the flags and a `lock:` line for each lock of that very description.
- * Reading it touches no file system, unlike stat() of /proc/<pid>/fd/<n>, which hangs with a mount that hangs; so
- * only descriptors with the right inode number are asked for their device.
+ * Reading it touches no file system, unlike stat() of /proc/<pid>/fd/<n>, which hangs with a mount that hangs: a FUSE
+ * file system of a user's, where he gives a file any inode number he likes. So the number is taken from there, and
+ * only the device asked for, which the kernel knows by itself.
+ *
+ * A user decides how many locks he has, and his others must not hide the one that is in the way.
  *
  * Processes come and go meanwhile: what cannot be read is not there.
  */
@@ -65,27 +70,37 @@ static void parse_lock(const char *line, GArray *locks) {
         g_array_append_val(locks, range);
 }
 
-/* FALSE for a description that can do no I/O. */
-static gboolean parse_fdinfo(const char *text, GArray *locks) {
-        g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+/* The locks of one description; FALSE for one that can do no I/O. */
+static gboolean read_locks(const char *pid, const char *number, GArray *locks) {
+        g_autofree char *path = g_strdup_printf("/proc/%s/fdinfo/%s", pid, number);
+        FILE *file = fopen(path, "re");
+        gboolean does_io = TRUE;
+        char *line = NULL;
+        size_t size = 0;
 
-        for (guint i = 0; lines[i]; i++) {
-                if (g_str_has_prefix(lines[i], "flags:") && strtoull(lines[i] + strlen("flags:"), NULL, 8) & O_PATH)
-                        return FALSE;
-                if (g_str_has_prefix(lines[i], "lock:"))
-                        parse_lock(lines[i] + strlen("lock:"), locks);
+        if (!file)
+                return FALSE;
+        while (does_io && getline(&line, &size, file) > 0) {
+                g_strchomp(line);
+                if (g_str_has_prefix(line, "flags:"))
+                        does_io = !(strtoull(line + strlen("flags:"), NULL, 8) & O_PATH);
+                else if (g_str_has_prefix(line, "lock:"))
+                        parse_lock(line + strlen("lock:"), locks);
         }
-        return TRUE;
+        free(line);
+        fclose(file);
+        return does_io;
 }
 
-static gboolean is_file(const char *pid, const char *number, const struct stat *file) {
+static gboolean is_on_device(const char *pid, const char *number, dev_t device) {
         g_autofree char *path = g_strdup_printf("/proc/%s/fd/%s", pid, number);
-        struct stat st;
+        struct statx st;
 
-        return stat(path, &st) == 0 && st.st_dev == file->st_dev && st.st_ino == file->st_ino;
+        return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, 0, &st) == 0 &&
+               makedev(st.stx_dev_major, st.stx_dev_minor) == device;
 }
 
-/* Reads what the kernel makes up, in one go and without an allocation: this is done for every descriptor there is. */
+/* Its beginning, in one go and without an allocation: this is done for every descriptor there is. */
 static gboolean read_fdinfo(const char *pid, const char *number, char *buffer, gsize size) {
         char path[64];
         ssize_t n;
@@ -115,13 +130,13 @@ static GlHolder *look_at_process(const char *pid, const struct stat *file, int e
         GlHolder *holder;
 
         while (dir && (number = g_dir_read_name(dir))) {
-                char text[8192];
+                char text[512];
 
                 if (except_fd >= 0 && atoi(number) == except_fd)
                         continue;
                 if (!read_fdinfo(pid, number, text, sizeof text) || !strstr(text, wanted))
                         continue;
-                if (is_file(pid, number, file) && parse_fdinfo(text, locks))
+                if (is_on_device(pid, number, file->st_dev) && read_locks(pid, number, locks))
                         found = TRUE;
         }
         if (!found)

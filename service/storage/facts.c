@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -39,12 +40,30 @@ static const struct {
         {0x0000f15f, GL_STORAGE_MOUNT, "on eCryptfs a file has another identity than on the file system below"},
 };
 
+/*
+ * A file of /proc is what it is to whoever opens it, and that would be us: /proc/self is the service, and what checks
+ * capabilities at the opening, and not the file's mode, would find ours.
+ */
+static gboolean is_made_up(guint32 magic) {
+        static const guint32 made_up[] = {
+                PROC_SUPER_MAGIC, SYSFS_MAGIC,    CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, DEBUGFS_MAGIC,
+                TRACEFS_MAGIC,    SECURITYFS_MAGIC, PSTOREFS_MAGIC,   EFIVARFS_MAGIC,      BPF_FS_MAGIC,
+                SELINUX_MAGIC,    SMACK_MAGIC,    NSFS_MAGIC,         BINFMTFS_MAGIC,      RDTGROUP_SUPER_MAGIC,
+        };
+
+        for (gsize i = 0; i < G_N_ELEMENTS(made_up); i++)
+                if (made_up[i] == magic)
+                        return TRUE;
+        return FALSE;
+}
+
 static int read_kind(int fd, GlFacts *facts) {
         struct statfs fs;
 
         if (fstatfs(fd, &fs) < 0)
                 return -errno;
         facts->nodev = (fs.f_flags & ST_NODEV) != 0;
+        facts->made_up = facts->type == S_IFREG && is_made_up((guint32) fs.f_type);
         facts->kind = GL_STORAGE_LOCAL;
         facts->kind_reason = NULL;
         if (facts->type == S_IFBLK) {
@@ -144,6 +163,15 @@ gboolean gl_facts_check_type(mode_t type, const char *what, GError **error) {
         g_set_error(error, GL_ERROR, GL_ERROR_INVALID_ARGS,
                     "%s is %s; only regular files and block devices can be leased.", what, word);
         return FALSE;
+}
+
+gboolean gl_facts_check(const GlFacts *facts, const char *what, GError **error) {
+        if (facts->made_up)
+                g_set_error(error, GL_ERROR, GL_ERROR_INVALID_ARGS,
+                            "%s is not on any storage, the kernel makes it up; only regular files and block devices "
+                            "can be leased.",
+                            what);
+        return !facts->made_up && gl_facts_check_type(facts->type, what, error);
 }
 
 char *gl_source_describe(const char *name, GlExtent extent) {

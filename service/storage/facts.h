@@ -14,6 +14,7 @@ typedef struct {
         guint n_links;
         dev_t device;  /* of a block device: its own number */
         gboolean nodev; /* device nodes cannot be opened there */
+        gboolean made_up; /* no file on storage: the kernel makes it up (/proc, /sys and the like) */
         GlStorageKind kind;
         const char *kind_reason; /* (nullable) (static) */
 } GlFacts;
@@ -27,7 +28,9 @@ void gl_facts_heed_mount(GlFacts *facts, const GlMount *mount);
 /* Whether a file system of this type (a mount's `type`) needs nobody's answer but the kernel's and the disk's. */
 gboolean gl_storage_is_patient(const char *type);
 
-/* GL_ERROR_INVALID_ARGS unless TYPE is a regular file or a block device. WHAT begins the sentence. */
+/* GL_ERROR_INVALID_ARGS unless it is a regular file on storage or a block device. WHAT begins the sentence. */
+gboolean gl_facts_check(const GlFacts *facts, const char *what, GError **error);
+/* The same of what has a type and no more. */
 gboolean gl_facts_check_type(mode_t type, const char *what, GError **error);
 
 /* "Disk "/srv/a.img"", as a sentence begins. */

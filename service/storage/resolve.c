@@ -111,7 +111,7 @@ static gboolean look_at(GlResolving *resolving, int fd, GError **error) {
                 gl_source_set_error(error, resolving->what, -r);
                 return FALSE;
         }
-        return gl_facts_check_type(resolving->facts.type, resolving->what, error);
+        return gl_facts_check(&resolving->facts, resolving->what, error);
 }
 
 static void work_walk(gpointer data) {

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -43,10 +44,32 @@ static gboolean check_owner(int fd, const char *path, gboolean may_be_roots, str
         return TRUE;
 }
 
+/* No user may say by a symbolic link of his (in /tmp, say) which directory of root's it is to be. */
+static gboolean check_links(const char *path, GError **error) {
+        g_autofree char *prefix = g_strdup(path);
+        g_autofree char *what = NULL;
+        struct stat st;
+
+        for (gsize end = strlen(path); end > 0; end = (gsize) (strrchr(prefix, '/') - prefix)) {
+                prefix[end] = '\0';
+                if (lstat(prefix, &st) == 0 && S_ISLNK(st.st_mode) && st.st_uid != geteuid() && st.st_uid != 0) {
+                        what = g_strdup_printf("is reached by a symbolic link of uid %u; remove that, or choose "
+                                               "another place",
+                                               st.st_uid);
+                        return fail(error, path, what);
+                }
+                if (!strchr(prefix, '/'))
+                        break;
+        }
+        return TRUE;
+}
+
 int gl_directory_open(const char *path, GError **error) {
         struct stat st;
         int fd;
 
+        if (!check_links(path, error))
+                return -1;
         if (g_mkdir_with_parents(path, 0700) < 0) {
                 fail_errno(error, path, "cannot be made", errno);
                 return -1;

@@ -22,8 +22,8 @@ def must_run(*command, **options):
     return result.stdout
 
 
-def test_program(name):
-    path = Path(os.environ['GUESTLOCK_BUILD']) / 'tests/integration' / name
+def test_program(name, suite='integration'):
+    path = Path(os.environ['GUESTLOCK_BUILD']) / 'tests' / suite / name
     if not path.exists():
         skip(f'{path} was not built, because its library is missing (tools/install-deps --all installs it)')
     return str(path)
