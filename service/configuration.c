@@ -185,11 +185,13 @@ static gboolean read_file(GlConfiguration *configuration, const char *path, gboo
 
         /* "HostName[de]" is dropped in silence otherwise. */
         if (!g_key_file_load_from_file(file, path, G_KEY_FILE_KEEP_TRANSLATIONS, &local)) {
-                g_autofree char *what = NULL;
+                g_autofree char *what = NULL, *quoted = NULL;
 
                 if (may_be_absent && g_error_matches(local, G_FILE_ERROR, G_FILE_ERROR_NOENT))
                         return TRUE;
-                what = g_strdup_printf("cannot be read: %s", local->message);
+                /* What is wrong inside the file is told in the file's own bytes. */
+                quoted = local->domain == G_KEY_FILE_ERROR ? gl_quote(local->message) : NULL;
+                what = g_strdup_printf("cannot be read: %s", quoted ?: local->message);
                 return fail(error, path, what);
         }
         g_ptr_array_add(configuration->files, g_strdup(path));

@@ -29,8 +29,9 @@ gboolean gl_read_type(const char *text, GlResourceType *type, GError **error) {
                refuse_word(error, "resource type", text, "\"disk\" and \"lease\"");
 }
 
-static gboolean malformed(int r, GError **error) {
-        g_set_error(error, GL_ERROR, GL_ERROR_INVALID_ARGS, "The arguments cannot be read: %s.", g_strerror(-r));
+gboolean gl_refuse_malformed(int negative_errno, GError **error) {
+        g_set_error(error, GL_ERROR, GL_ERROR_INVALID_ARGS, "The arguments cannot be read: %s.",
+                    g_strerror(-negative_errno));
         return FALSE;
 }
 
@@ -110,7 +111,7 @@ gboolean gl_read_resource(GlCall *call, gboolean with_fd, gboolean with_wait, GE
         r = with_fd ? sd_bus_message_read(call->message, "sshs", &type_text, &name, &fd, &mode_text)
                     : sd_bus_message_read(call->message, "sss", &type_text, &name, &mode_text);
         if (r < 0)
-                return malformed(r, error);
+                return gl_refuse_malformed(r, error);
         if (!gl_read_type(type_text, &type, error) || !gl_read_mode(mode_text, &mode, error))
                 return FALSE;
 
@@ -143,7 +144,7 @@ gboolean gl_read_resource_list(GlCall *call, GError **error) {
         }
         if (r >= 0)
                 r = sd_bus_message_exit_container(call->message);
-        return r >= 0 || malformed(r, error);
+        return r >= 0 || gl_refuse_malformed(r, error);
 }
 
 /* --- options --- */

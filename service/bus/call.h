@@ -123,6 +123,8 @@ void gl_call_authorise(GlCall *call);
 void gl_call_authorised(GlCall *call);
 
 /* --- arguments.c: pieces that several methods read --- */
+/* FALSE, and ERROR says that the arguments cannot be read: what the bus lets through, sd-bus may still refuse. */
+gboolean gl_refuse_malformed(int negative_errno, GError **error);
 gboolean gl_read_mode(const char *text, GlMode *mode, GError **error);
 gboolean gl_read_type(const char *text, GlResourceType *type, GError **error);
 /* The (sss) or (ssh s) of a resource and, with WAIT, its a{sv} with wait-ms. */

@@ -10,10 +10,8 @@
 static gboolean read_driver(GlCall *call, GError **error) {
         int r = sd_bus_message_read(call->message, "s", &call->arguments.driver);
 
-        if (r < 0) {
-                g_propagate_error(error, gl_error_from_errno(r, "read the arguments"));
-                return FALSE;
-        }
+        if (r < 0)
+                return gl_refuse_malformed(r, error);
         return gl_check_driver_name(call->arguments.driver, error) && gl_read_no_options(call, error);
 }
 

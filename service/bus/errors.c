@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bus/errors.h"
 
+#include <errno.h>
+
 /*
  * The one table from error codes to D-Bus names. It is counted at compile time: a code
  * that is added to GlError and not here does not build, and one that is here twice is a
@@ -53,5 +55,11 @@ int gl_bus_reply_error(sd_bus_message *call, const GError *error) {
         int r;
 
         r = sd_bus_reply_method_errorf(call, name, "%s", message);
+        if (r == -EINVAL) {
+                /* Nor does sd-bus take all that is UTF-8 (U+FFFE), and who gets no answer waits for it. */
+                g_autofree char *ascii = g_strescape(message, NULL);
+
+                r = sd_bus_reply_method_errorf(call, name, "%s", ascii);
+        }
         return r < 0 ? r : 1;
 }

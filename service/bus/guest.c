@@ -12,11 +12,6 @@
  * handler's userdata is bus->found, which find_guest() fills in for the dispatch.
  */
 
-static gboolean read_failed(int r, GError **error) {
-        g_propagate_error(error, gl_error_from_errno(r, "read the arguments"));
-        return FALSE;
-}
-
 /* --- SetParameter --- */
 
 static const struct {
@@ -55,7 +50,7 @@ static gboolean read_parameter_value(GlCall *call, guint i, GError **error) {
                 r = sd_bus_message_read(call->message, "v", type,
                                         type[0] == 'u' ? (void *) &arguments->parameter_number
                                                        : (void *) &arguments->state);
-        return r < 0 ? read_failed(r, error) : check_parameter(call, error);
+        return r < 0 ? gl_refuse_malformed(r, error) : check_parameter(call, error);
 }
 
 static gboolean read_parameter(GlCall *call, GError **error) {
@@ -64,7 +59,7 @@ static gboolean read_parameter(GlCall *call, GError **error) {
         int r = sd_bus_message_read(call->message, "s", &arguments->parameter);
 
         if (r < 0)
-                return read_failed(r, error);
+                return gl_refuse_malformed(r, error);
         for (guint i = 0; i < G_N_ELEMENTS(parameters); i++)
                 if (g_str_equal(arguments->parameter, parameters[i].name))
                         return read_parameter_value(call, i, error);
@@ -205,7 +200,7 @@ static gboolean read_unplug(GlCall *call, GError **error) {
         int r = sd_bus_message_read(call->message, "ss", &type, &arguments->name);
 
         if (r < 0)
-                return read_failed(r, error);
+                return gl_refuse_malformed(r, error);
         return gl_read_type(type, &arguments->type, error) &&
                gl_check_resource_name(call->bus->parts.limits, arguments->type, arguments->name, error) &&
                gl_read_no_options(call, error);

@@ -13,10 +13,8 @@ static gboolean read_identity(GlCall *call, GError **error) {
         GlArguments *arguments = &call->arguments;
         int r = sd_bus_message_read(call->message, "ss", &arguments->uuid, &arguments->name);
 
-        if (r < 0) {
-                g_propagate_error(error, gl_error_from_errno(r, "read the arguments"));
-                return FALSE;
-        }
+        if (r < 0)
+                return gl_refuse_malformed(r, error);
         return gl_uuid_parse(arguments->uuid, call->uuid, error) &&
                gl_check_guest_name(call->bus->parts.limits, arguments->name, error);
 }
@@ -117,10 +115,8 @@ static int fill_started(GlCall *call, const GlChange *answer, sd_bus_message *re
 static gboolean read_get(GlCall *call, GError **error) {
         int r = sd_bus_message_read(call->message, "s", &call->arguments.uuid);
 
-        if (r < 0) {
-                g_propagate_error(error, gl_error_from_errno(r, "read the arguments"));
-                return FALSE;
-        }
+        if (r < 0)
+                return gl_refuse_malformed(r, error);
         return gl_uuid_parse(call->arguments.uuid, call->uuid, error);
 }
 
@@ -143,9 +139,7 @@ static void run_get(GlCall *call) {
 static gboolean read_pid(GlCall *call, GError **error) {
         int r = sd_bus_message_read(call->message, "u", &call->arguments.parameter_number);
 
-        if (r < 0)
-                g_propagate_error(error, gl_error_from_errno(r, "read the arguments"));
-        return r >= 0;
+        return r >= 0 || gl_refuse_malformed(r, error);
 }
 
 static void run_get_by_pid(GlCall *call) {

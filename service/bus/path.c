@@ -22,8 +22,8 @@ static gboolean parse_owner(const char *suffix, guint32 *owner_uid) {
                 *owner_uid = 0;
                 return TRUE;
         }
-        /* Neither _u0 nor leading zeros: each guest has one path. */
-        if (!g_str_has_prefix(suffix, "_u") || suffix[2] == '0' ||
+        /* Neither _u0 nor leading zeros, nor the white space that GLib lets pass: each guest has one path. */
+        if (!g_str_has_prefix(suffix, "_u") || suffix[2] == '0' || !g_ascii_isdigit(suffix[2]) ||
             !g_ascii_string_to_unsigned(suffix + 2, 10, 1, G_MAXUINT32 - 1, &uid, NULL))
                 return FALSE;
         *owner_uid = (guint32) uid;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/core-private.h"
+#include "core/release-private.h"
 
 #include <string.h>
 
@@ -223,8 +224,9 @@ void gl_op_park(GlOp *op, gint64 retry_at) {
         op->settle_until = 0;
 }
 
-/* What an operation on GUEST waited for in vain. */
-static GError *error_unsettled(GlCore *core, const GlGuest *guest) {
+/* What OP waited for in vain. */
+static GError *error_unsettled(GlCore *core, const GlOp *op) {
+        const GlGuest *guest = op->guest;
         guint64 seconds = core->limits.storage_timeout / G_USEC_PER_SEC;
         g_autofree char *who = gl_guest_describe(guest), *quoted = NULL;
 
@@ -238,6 +240,11 @@ static GError *error_unsettled(GlCore *core, const GlGuest *guest) {
                                    "%s has ended, but its lease on %s has not within %" G_GUINT64_FORMAT " s: %s.", who,
                                    quoted, seconds, resource->drain_reason);
         }
+        if (op->kind == &gl_shutdown_kind && gl_guest_has_process(guest))
+                return g_error_new(GL_ERROR, GL_ERROR_STORAGE_UNAVAILABLE,
+                                   "%s was told to end and has not within %" G_GUINT64_FORMAT
+                                   " s; its process is another user's, or waits for its storage.",
+                                   who, seconds);
         return g_error_new(GL_ERROR, GL_ERROR_STORAGE_UNAVAILABLE,
                            "%s waits for storage that has not answered for %" G_GUINT64_FORMAT
                            " s; see whether it hangs, and repeat the call.",
@@ -253,7 +260,7 @@ void gl_op_settle(GlCore *core, GlOp *op) {
                 gl_op_park(op, 0);
                 op->settle_until = until;
         } else {
-                gl_op_fail(core, op, error_unsettled(core, op->guest));
+                gl_op_fail(core, op, error_unsettled(core, op));
         }
 }
 

@@ -98,7 +98,8 @@ static gboolean is_device_idle(GlTarget *target, dev_t device, const char *sysro
                 still_writing(target, g_strdup(error->message));
                 return FALSE;
         }
-        if (sscanf(text, "%" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT, &reads, &writes) == 2 && reads + writes == 0)
+        if (sscanf(text, "%" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT, &reads, &writes) == 2 && reads == 0 &&
+            writes == 0)
                 return TRUE;
 
         still_writing(target, g_strdup("the device has requests in flight"));

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "drivers/holders.h"
+#include "storage/mounts.h"
 
 /*
  * The kernel says that a lock or a claim is refused, and hardly ever who has it. Which bytes a process
@@ -139,22 +140,20 @@ static void add_words(GPtrArray *obstacles, char *via) {
         g_ptr_array_add(obstacles, obstacle);
 }
 
-/* Field 3 of a line of mountinfo is the device, field 5 the mount point with octal escapes. */
 static void add_mounts(GPtrArray *obstacles, const char *device, const char *sysroot) {
         g_autofree char *path = g_build_filename(sysroot ?: "/", "proc/self/mountinfo", NULL);
         g_autofree char *text = NULL;
-        g_auto(GStrv) lines = NULL;
+        g_autoptr(GPtrArray) mounts = NULL;
 
         if (!g_file_get_contents(path, &text, NULL, NULL))
                 return;
 
-        lines = g_strsplit(text, "\n", -1);
-        for (guint i = 0; lines[i]; i++) {
-                g_auto(GStrv) fields = g_strsplit(lines[i], " ", 6);
+        mounts = gl_mounts_parse(text);
+        for (guint i = 0; i < mounts->len; i++) {
+                const GlMount *mount = mounts->pdata[i];
 
-                if (g_strv_length(fields) == 6 && g_str_equal(fields[2], device)) {
-                        g_autofree char *mount_point = g_strcompress(fields[4]);
-                        g_autofree char *quoted = gl_quote(mount_point);
+                if (g_str_equal(mount->device, device)) {
+                        g_autofree char *quoted = gl_quote(mount->point);
 
                         add_words(obstacles, g_strdup_printf("it is mounted on %s", quoted));
                 }

@@ -30,6 +30,19 @@ static void holder_free(gpointer data) {
         g_free(holder);
 }
 
+/* What a process calls itself goes into sentences, logs and messages: not everything that is UTF-8 may. */
+static char *make_printable(const char *name) {
+        g_autofree char *valid = g_utf8_make_valid(name, (gssize) strnlen(name, COMMAND_MAX));
+        GString *printable = g_string_new(NULL);
+
+        for (const char *at = valid; *at; at = g_utf8_next_char(at)) {
+                gunichar c = g_utf8_get_char(at);
+
+                g_string_append_unichar(printable, g_unichar_isprint(c) ? c : 0xfffd);
+        }
+        return g_string_free(printable, FALSE);
+}
+
 char *gl_command_of_pid(guint32 pid) {
         g_autofree char *path = g_strdup_printf("/proc/%u/cmdline", pid);
         g_autofree char *comm_path = g_strdup_printf("/proc/%u/comm", pid);
@@ -46,31 +59,51 @@ char *gl_command_of_pid(guint32 pid) {
 
         slash = strrchr(command, '/');
         name = slash && slash[1] ? slash + 1 : command;
-        return g_utf8_make_valid(name, (gssize) strnlen(name, COMMAND_MAX));
+        return make_printable(name);
+}
+
+static gboolean parse_byte(const char *text, guint64 *byte) {
+        return g_ascii_string_to_unsigned(text, 10, 0, G_MAXUINT64, byte, NULL);
 }
 
 /* `lock: 1: OFDLCK  ADVISORY  WRITE -1 fe:00:10952822 0 EOF` */
 static void parse_lock(const char *line, GArray *locks) {
         g_auto(GStrv) words = g_strsplit_set(line, " \t", -1);
-        const char *field[7] = {0};
-        GlHeldRange range = {0};
+        const char *field[8] = {0};
+        GlHeldRange range = {.last = G_MAXUINT64};
         guint n = 0;
 
         for (guint i = 0; words[i] && n < G_N_ELEMENTS(field); i++)
                 if (words[i][0] != '\0')
                         field[n++] = words[i];
-        if (n < 7 || !(g_str_equal(field[1], "OFDLCK") || g_str_equal(field[1], "POSIX")))
+        if (n < G_N_ELEMENTS(field) || !(g_str_equal(field[1], "OFDLCK") || g_str_equal(field[1], "POSIX")) ||
+            !parse_byte(field[6], &range.first) ||
+            (!g_str_equal(field[7], "EOF") && !parse_byte(field[7], &range.last)) || range.first > range.last)
                 return;
 
-        /* field[6] is the first byte, and what follows it the last one: fetched from the line's end. */
         range.write = g_str_equal(field[3], "WRITE");
-        range.first = g_ascii_strtoull(field[6], NULL, 10);
-        line = strrchr(line, ' ') + 1;
-        range.last = g_str_equal(line, "EOF") ? G_MAXUINT64 : g_ascii_strtoull(line, NULL, 10);
         g_array_append_val(locks, range);
 }
 
-/* The locks of one description; FALSE for one that can do no I/O. */
+/* One line; FALSE for a description that can do no I/O. */
+static gboolean parse_line(const char *line, GArray *locks) {
+        if (g_str_has_prefix(line, "flags:") && strtoull(line + strlen("flags:"), NULL, 8) & O_PATH)
+                return FALSE;
+        if (g_str_has_prefix(line, "lock:"))
+                parse_lock(line + strlen("lock:"), locks);
+        return TRUE;
+}
+
+gboolean gl_fdinfo_parse(const char *text, GArray *locks) {
+        g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+
+        for (guint i = 0; lines[i]; i++)
+                if (!parse_line(lines[i], locks))
+                        return FALSE;
+        return TRUE;
+}
+
+/* The locks of one description, however many; FALSE for one that can do no I/O. */
 static gboolean read_locks(const char *pid, const char *number, GArray *locks) {
         g_autofree char *path = g_strdup_printf("/proc/%s/fdinfo/%s", pid, number);
         FILE *file = fopen(path, "re");
@@ -80,13 +113,8 @@ static gboolean read_locks(const char *pid, const char *number, GArray *locks) {
 
         if (!file)
                 return FALSE;
-        while (does_io && getline(&line, &size, file) > 0) {
-                g_strchomp(line);
-                if (g_str_has_prefix(line, "flags:"))
-                        does_io = !(strtoull(line + strlen("flags:"), NULL, 8) & O_PATH);
-                else if (g_str_has_prefix(line, "lock:"))
-                        parse_lock(line + strlen("lock:"), locks);
-        }
+        while (does_io && getline(&line, &size, file) > 0)
+                does_io = parse_line(g_strchomp(line), locks);
         free(line);
         fclose(file);
         return does_io;

@@ -15,7 +15,7 @@ typedef struct {
 
 typedef struct {
         guint32 pid;
-        char *command; /* (nullable) what it calls itself: valid UTF-8, not to be trusted */
+        char *command; /* (nullable) what it calls itself: printable UTF-8, not to be trusted */
         GArray *locks; /* of GlHeldRange; may be empty */
 } GlHolder;
 
@@ -27,6 +27,12 @@ GPtrArray *gl_holders_find(int fd);
 
 /* Does it hold BYTE, at all or with a write lock? */
 gboolean gl_holder_has_lock(const GlHolder *holder, guint64 byte, gboolean only_write);
+
+/*
+ * What /proc/<pid>/fdinfo/<n> says: adds each lock of the description to LOCKS (of GlHeldRange). FALSE for one that can
+ * do no I/O (O_PATH).
+ */
+gboolean gl_fdinfo_parse(const char *text, GArray *locks);
 
 /* NULL if there is no such process. */
 char *gl_command_of_pid(guint32 pid);

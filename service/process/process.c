@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -20,14 +19,9 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "process/proc.h"
 
 #define KERNEL_THREAD 0x00200000U /* PF_KTHREAD of the kernel's include/linux/sched.h */
-
-typedef struct {
-        char state;
-        guint32 flags;
-        guint64 start_time;
-} Stat;
 
 static int read_proc(const char *path, char *buffer, gsize size) {
         int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -42,25 +36,12 @@ static int read_proc(const char *path, char *buffer, gsize size) {
         return r;
 }
 
-static int read_stat(guint32 pid, Stat *stat) {
+static int read_stat(guint32 pid, GlProcStat *stat) {
         char path[64], text[4096];
-        Stat found;
 
         g_snprintf(path, sizeof(path), "/proc/%u/stat", pid);
         int r = read_proc(path, text, sizeof(text));
-        if (r < 0)
-                return r;
-
-        /* The second field is the process's own text in parentheses, and may hold anything, ") " too. */
-        const char *rest = strrchr(text, ')');
-        if (!rest || sscanf(rest,
-                            ") %c %*d %*d %*d %*d %*d %" G_GUINT32_FORMAT
-                            " %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %" G_GUINT64_FORMAT,
-                            &found.state, &found.flags, &found.start_time) != 3)
-                return -EBADMSG;
-
-        *stat = found;
-        return 0;
+        return r < 0 ? r : gl_proc_parse_stat(text, stat);
 }
 
 static int read_uids(guint32 pid, guint32 uids[4]) {
@@ -68,14 +49,7 @@ static int read_uids(guint32 pid, guint32 uids[4]) {
 
         g_snprintf(path, sizeof(path), "/proc/%u/status", pid);
         int r = read_proc(path, text, sizeof(text));
-        if (r < 0)
-                return r;
-
-        /* The kernel escapes newlines in the name, so no process can make up such a line. */
-        const char *line = strstr(text, "\nUid:");
-        if (!line || sscanf(line, "\nUid: %u %u %u %u", &uids[0], &uids[1], &uids[2], &uids[3]) != 4)
-                return -EBADMSG;
-        return 0;
+        return r < 0 ? r : gl_proc_parse_uids(text, uids);
 }
 
 /* 1 if the pidfd's process has ended, 0 if it lives. */
@@ -87,7 +61,7 @@ static int has_ended(int pidfd) {
 }
 
 /* -ESRCH: there is no such process, or it has ended. -EINVAL: it is a thread that is not its process's first. */
-static int identify(guint32 pid, GlProcess **process, Stat *stat) {
+static int identify(guint32 pid, GlProcess **process, GlProcStat *stat) {
         if (pid == 0 || pid > G_MAXINT32)
                 return -ESRCH;
 
@@ -148,7 +122,7 @@ static const char *unfit(guint32 pid) {
         return NULL;
 }
 
-static const char *unfit_by_stat(const Stat *stat) {
+static const char *unfit_by_stat(const GlProcStat *stat) {
         if (stat->flags & KERNEL_THREAD)
                 return "it is a thread of the kernel";
         /* Other threads of it live, but nobody can tell whether they are of the same user. */
@@ -159,7 +133,7 @@ static const char *unfit_by_stat(const Stat *stat) {
 
 GlProcess *gl_process_open(guint32 pid, GError **error) {
         g_autoptr(GlProcess) process = NULL;
-        Stat stat;
+        GlProcStat stat;
 
         const char *why = unfit(pid);
         if (!why) {
@@ -185,9 +159,7 @@ static int read_pid_of(int pidfd, int *pid) {
         int r = read_proc(path, text, sizeof(text));
         if (r < 0)
                 return r == -ENOENT ? -EBADF : r;
-
-        const char *line = strstr(text, "\nPid:");
-        return line && sscanf(line, "\nPid: %d", pid) == 1 ? 0 : -EBADF;
+        return gl_proc_parse_pidfd(text, pid);
 }
 
 static gboolean check_pid_of(int r, int pid, GError **error) {
@@ -229,7 +201,7 @@ GlProcess *gl_process_open_pidfd(int pidfd, GError **error) {
 
 GlProcess *gl_process_find(guint32 pid, guint64 start_time, const char *boot_id, GError **error) {
         g_autoptr(GlProcess) process = NULL;
-        Stat stat;
+        GlProcStat stat;
 
         if (g_strcmp0(boot_id, gl_boot_id()) != 0)
                 return NULL;

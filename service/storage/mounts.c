@@ -23,6 +23,7 @@
 static void mount_free(gpointer data) {
         GlMount *mount = data;
 
+        g_free(mount->device);
         g_free(mount->point);
         g_free(mount->type);
         g_free(mount->options);
@@ -61,6 +62,7 @@ static GlMount *parse_line(const char *line) {
         mount = g_new0(GlMount, 1);
         mount->id = id;
         mount->parent = parent;
+        mount->device = g_strdup(fields[2]);
         mount->point = unescape(fields[4]);
         mount->type = unescape(fields[dash + 1]);
         mount->options = unescape(fields[dash + 3]);

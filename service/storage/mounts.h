@@ -12,6 +12,7 @@ typedef struct {
         guint64 id;
         guint64 parent;
         gboolean top;  /* its parent is not in the table: where every path begins */
+        char *device;  /* (owned) "<major>:<minor>" of what is mounted */
         char *point;   /* (owned) where it is mounted, absolute */
         char *type;    /* (owned) of the file system */
         char *options; /* (owned) of the file system (not of the mount), separated by commas */

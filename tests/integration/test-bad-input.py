@@ -256,6 +256,22 @@ def descriptors(world):
         world.new.call('RegisterResourceFd', of_type('(sshsa{sv})', ('disk', '/vda', 5, 'exclusive', {})))
 
 
+@both
+def text_that_only_the_bus_takes(world):
+    """U+FFFE is UTF-8 and may be in a D-Bus string; sd-bus reads no such string."""
+    path = str(world.paths[3])
+    for text in ('\ufffe', 'x\U0010ffff', '\ufdd0'):
+        for call in (lambda: world.peer.manager().CreateGuest(FREE_UUID, text, {}),
+                     lambda: world.peer.manager().CreateGuest(FREE_UUID, 'x', {'driver': text}),
+                     lambda: world.peer.manager().GetGuest(text), lambda: start_guest([], text, peer=world.peer),
+                     lambda: world.new.SetParameter(text, 'x'), lambda: world.new.SetParameter('name', text),
+                     lambda: world.new.RegisterResource('disk', path + text, 'exclusive', {}),
+                     lambda: world.new.ReleaseResource('disk', path + text, {}),
+                     lambda: world.released.Acquire({'state': text})):
+            with world.refuses('InvalidArgs'):
+                call()
+
+
 # --- processes ---
 
 @both

@@ -80,10 +80,12 @@ static void check_heard(const GError *error, const char *name, const char *messa
 static void test_reply(void) {
         g_autoptr(GError) ours = g_error_new_literal(GL_ERROR, GL_ERROR_BAD_STATE, "100 %s is no format.");
         g_autoptr(GError) mangled = g_error_new_literal(GL_ERROR, GL_ERROR_CONFLICT, "\"/srv/\xff\" is in use.");
+        g_autoptr(GError) not_for_dbus = g_error_new_literal(GL_ERROR, GL_ERROR_STALE, "\"\xef\xbf\xbe\" is \xc3\xa4.");
         g_autoptr(GError) foreign = g_error_new_literal(G_FILE_ERROR, G_FILE_ERROR_NOENT, "Not there.");
 
         check_heard(ours, "org.guestlock1.Error.BadState", "100 %s is no format.");
         check_heard(mangled, "org.guestlock1.Error.Conflict", "\"/srv/\xef\xbf\xbd\" is in use.");
+        check_heard(not_for_dbus, "org.guestlock1.Error.Stale", "\\\"\\357\\277\\276\\\" is \\303\\244.");
         check_heard(foreign, SD_BUS_ERROR_FAILED, "Not there.");
 }
 
