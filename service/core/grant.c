@@ -22,6 +22,7 @@ static void grant_targets(GlCore *core, GlOp *op, GlJob *job, guint64 generation
                 g_free(resource->scope_reason);
                 resource->scope_reason = g_strdup(target->scope_reason);
                 resource->kept_by = target->kept_by;
+                resource->keep_key = target->keep_key;
                 resource->size = target->size;
                 resource->mtime = target->mtime;
                 resource->since = core->realtime;

@@ -43,6 +43,7 @@ typedef struct {
         /* The core's own. */
         GlClaim *claim; /* (nullable) its row in the lock table, also while a job is out */
         gpointer lease; /* (nullable) the driver's */
+        guint64 keep_key; /* what the driver has it kept under, beyond the end of the service; 0: nothing */
         guint64 job;    /* id of the job that is out for it, 0: none */
         gboolean retaking; /* not yet taken again after a restart */
         char *drain_reason; /* (owned) (nullable) while draining: what still writes, in words */

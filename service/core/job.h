@@ -68,6 +68,8 @@ typedef struct {
         GlMode mode;
         GlMode held_mode;
         GlScope require_scope;
+        guint64 keep_key;   /* of what outlives the service of a lease: of a TAKE that is adopting what was saved; TAKE
+                             * sets it. 0: nothing does */
         guint64 generation; /* what it is held with; of a TAKE that is adopting, what it was held with. 0: not held */
         gpointer resource; /* the core's own; nobody else looks at it */
 

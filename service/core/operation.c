@@ -329,6 +329,8 @@ GlJob *gl_op_new_job(GlCore *core, GlOp *op, GlJobKind kind, GPtrArray *resource
                 target->generation = resource->state == GL_RESOURCE_REGISTERED ? 0 : resource->generation;
                 target->resource = resource;
                 target->lease = resource->lease;
+                target->keep_key = resource->keep_key;
+                target->kept_by = resource->kept_by;
                 target->size = resource->size;
                 target->mtime = resource->mtime;
                 if (kind == GL_JOB_GIVE_BACK)

@@ -139,6 +139,7 @@ static void change_mode_job_done(GlCore *core, GlOp *op, GlJob *job, GPtrArray *
 
         gl_core_note_job_generations(core, job);
         resource->lease = target->lease;
+        resource->kept_by = target->kept_by;
         if (mode == resource->mode) {
                 settle_mode(core, resource);
                 gl_op_fail(core, op, op->cancelled ? g_error_copy(op->cancelled) : g_steal_pointer(&job->error));

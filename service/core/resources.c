@@ -109,6 +109,7 @@ void gl_resource_set_state(GlCore *core, GlResource *resource, GlResourceState s
         if (state == GL_RESOURCE_REGISTERED) {
                 core->n_leases--;
                 g_clear_pointer(&resource->scope_reason, g_free);
+                resource->keep_key = 0;
         }
         resource->state = state;
         gl_core_touch(core, resource->guest, GL_PROPERTY_RESOURCES);

@@ -114,6 +114,7 @@ static void regain(GlCore *core, GlResource *resource, const GlTarget *target) {
         g_free(resource->scope_reason);
         resource->scope_reason = g_strdup(target->scope_reason);
         resource->kept_by = target->kept_by;
+        resource->keep_key = target->keep_key;
         resource->size = target->size;
         resource->mtime = target->mtime;
         gl_core_touch(core, resource->guest, GL_PROPERTY_RESOURCES);

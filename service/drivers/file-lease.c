@@ -167,12 +167,27 @@ static gboolean lock_and_claim(int fd, int *claimed, GlTarget *target, const GlF
         return !needs_claim(target) || claim(fd, target, options, claimed, verdict);
 }
 
+static void set_lease(GlTarget *target, const GlFacts *kept, int fd, int claimed) {
+        GlFileLease *lease = g_new(GlFileLease, 1);
+        const char *reason;
+
+        *lease = (GlFileLease){
+                .fd = fd,
+                .claim = claimed,
+                .mode = target->mode,
+                .local = ((const GlSource *) target->source.box)->kind == GL_STORAGE_LOCAL,
+        };
+        target->lease = lease;
+        target->scope = scope_of(target->source.box, kept, &reason);
+        g_free(target->scope_reason);
+        target->scope_reason = g_strdup(reason);
+        target->kept_by = GL_KEPT_BY_SERVICE;
+}
+
 gboolean gl_file_lease_take(GlTarget *target, const GlFileOptions *options, const GlFacts *kept, gboolean look_for_qemu,
                             GlFileVerdict *verdict) {
         GError *error = NULL;
-        const char *reason;
         int fd = -1, claimed = -1;
-        GlFileLease *lease;
 
         if (check_scope(target, kept, &error))
                 fd = gl_source_open(target->source.box, target->mode, &error);
@@ -185,18 +200,41 @@ gboolean gl_file_lease_take(GlTarget *target, const GlFileOptions *options, cons
                 return FALSE;
         }
 
-        lease = g_new(GlFileLease, 1);
-        *lease = (GlFileLease){
-                .fd = fd,
-                .claim = claimed,
-                .mode = target->mode,
-                .local = ((const GlSource *) target->source.box)->kind == GL_STORAGE_LOCAL,
-        };
-        target->lease = lease;
-        target->scope = scope_of(target->source.box, kept, &reason);
-        g_free(target->scope_reason);
-        target->scope_reason = g_strdup(reason);
-        target->kept_by = GL_KEPT_BY_SERVICE;
+        set_lease(target, kept, fd, claimed);
+        return TRUE;
+}
+
+static gboolean is_of(int fd, const GlTarget *target) {
+        const GlNode *node = &target->place->node;
+        struct stat st;
+
+        if (fstat(fd, &st) < 0)
+                return FALSE;
+        return node->kind == GL_NODE_BLOCK ? S_ISBLK(st.st_mode) && st.st_rdev == node->device
+                                           : st.st_dev == node->device && st.st_ino == node->inode;
+}
+
+gboolean gl_file_lease_resume(GlTarget *target, const GlFileOptions *options, const GlFacts *kept, int fd, int claimed,
+                              GlFileVerdict *verdict) {
+        GlLockLayout layout = layout_of(target, options);
+        GlLockConflict conflict = {0};
+        gboolean done = is_of(fd, target);
+        int r = 0;
+
+        if (done && has_locks(target))
+                r = gl_locks_resume(fd, &layout, target->mode, &conflict);
+        if (r == -EAGAIN)
+                done = gl_file_verdict_heed_locks(verdict, r, fd, target, &layout, &conflict);
+        if (!done) {
+                close_fd(&claimed);
+                close_fd(&fd);
+                return FALSE;
+        }
+        (void) look_at_image(fd, target, NULL);
+        if (needs_claim(target) && claimed < 0)
+                (void) claim(fd, target, options, &claimed, verdict);
+        gl_file_verdict_clear(verdict);
+        set_lease(target, kept, fd, claimed);
         return TRUE;
 }
 
@@ -290,6 +328,8 @@ void gl_file_lease_give_back(GlTarget *target) {
         if (!lease)
                 return;
 
+        if (lease->keep_key != 0)
+                gl_locks_give_up(lease->fd);
         close_lease(lease);
         g_free(lease);
 }
@@ -300,6 +340,8 @@ void gl_file_lease_leave(GlFileLease *lease) {
         for (guint i = 0; lease->entries && i < lease->entries->len; i++) {
                 GlLockspaceEntry *entry = g_ptr_array_index(lease->entries, i);
 
+                /* Others may keep it, locked. */
+                entry->is_kept = FALSE;
                 if (!entry->local)
                         entry->fd = -1;
         }

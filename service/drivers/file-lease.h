@@ -17,6 +17,7 @@ typedef struct {
         GlMode mode;
         gboolean local; /* nobody but the kernel is asked when it is closed */
         GPtrArray *entries; /* (owned) (nullable) of GlLockspaceEntry */
+        guint64 keep_key;   /* what all of these are kept under, 0: they are not */
 } GlFileLease;
 
 /*
@@ -26,6 +27,14 @@ typedef struct {
 gboolean gl_file_lease_take(GlTarget *target, const GlFileOptions *options, const GlFacts *kept, gboolean look_for_qemu,
                             GlFileVerdict *verdict);
 
+/*
+ * The same with what an earlier service had kept of TARGET's lease, which still has the locks if nobody else unlocked
+ * it: FD and CLAIM (-1: none), which are consumed. Only a lock that somebody else has by now is a refusal; storage that
+ * says nothing is none. FALSE with an empty VERDICT: they are of something else.
+ */
+gboolean gl_file_lease_resume(GlTarget *target, const GlFileOptions *options, const GlFacts *kept, int fd, int claim,
+                              GlFileVerdict *verdict);
+
 /* Takes nothing, and adds to VERDICT who would be in the way. */
 void gl_file_lease_look(const GlTarget *target, const GlFileOptions *options, gboolean look_for_qemu,
                         GlFileVerdict *verdict);
@@ -34,7 +43,7 @@ void gl_file_lease_look(const GlTarget *target, const GlFileOptions *options, gb
 gboolean gl_file_lease_change(GlTarget *target, const GlFileOptions *options, gboolean look_for_qemu,
                               GlFileVerdict *verdict);
 
-/* Consumes target->lease, if there is one; its entries are somebody else's by then. */
+/* Consumes target->lease, if there is one; its entries are somebody else's by then. Copies have no lock any more. */
 void gl_file_lease_give_back(GlTarget *target);
 
 /*

@@ -200,6 +200,18 @@ int gl_locks_change(int old, int new, const GlLockLayout *layout, GlMode from, G
         return r;
 }
 
+int gl_locks_resume(int fd, const GlLockLayout *layout, GlMode mode, GlLockConflict *conflict) {
+        /* Without NEXT: who has that is no reason to think that ours are gone. */
+        return layout->disk ? gl_locks_take_begun(fd, layout, mode, conflict)
+                            : take(fd, owner_type(mode), layout->owner, conflict);
+}
+
+void gl_locks_give_up(int fd) {
+        struct flock everything = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+        (void) fcntl(fd, F_OFD_SETLK, &everything);
+}
+
 int gl_locks_change_begun(int fd, const GlLockLayout *layout, GlMode from, GlMode to, GlLockConflict *conflict) {
         return change_disk(fd, fd, layout, from, to, conflict);
 }

@@ -56,6 +56,12 @@ void gl_locks_end(int fd);
  */
 int gl_locks_change(int old, int new, const GlLockLayout *layout, GlMode from, GlMode to, GlLockConflict *conflict);
 
+/* Has FD's description, which had the locks, take them again: it changes nothing if it still has them. */
+int gl_locks_resume(int fd, const GlLockLayout *layout, GlMode mode, GlLockConflict *conflict);
+
+/* Whatever FD's description holds, copies of it in other processes included. */
+void gl_locks_give_up(int fd);
+
 /* Would gl_locks_take() run into somebody who stays? Takes nothing. */
 int gl_locks_look(int fd, const GlLockLayout *layout, GlMode mode, GlLockConflict *conflict);
 

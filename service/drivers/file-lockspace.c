@@ -325,9 +325,24 @@ static gboolean try_to_lock(GlLockspaceEntry *entry, const GlFileOptions *option
         return !*again;
 }
 
+/* What was kept of it still has its locks, if nobody else has unlocked it and it is what the name stands for. */
+static gboolean resume(GlLockspaceEntry *entry, const GlFileOptions *options) {
+        GlLockLayout layout = layout_of(options);
+        GlLockConflict conflict;
+
+        if (entry->fd < 0)
+                return FALSE;
+        if (is_still_there(entry) && gl_locks_resume(entry->fd, &layout, entry->target->mode, &conflict) == 0)
+                return TRUE;
+        close_fd(&entry->fd);
+        return FALSE;
+}
+
 static gboolean lock_file(GlLockspaceEntry *entry, const GlFileOptions *options, GlFileVerdict *verdict) {
         gboolean again = TRUE;
 
+        if (resume(entry, options))
+                return TRUE;
         for (guint i = 0; again && i < MAX_ATTEMPTS; i++) {
                 if (try_to_lock(entry, options, &again, verdict))
                         return TRUE;
@@ -377,9 +392,14 @@ gboolean gl_lockspace_enter(GlLockspaceEntry *entry, const GlJob *job, const GlF
                             GlFileVerdict *verdict) {
         GError *error = NULL;
 
-        if (!open_directory(entry, &error))
+        if (!open_directory(entry, &error)) {
+                /* What is kept is locked as long as it is kept, whatever can be seen of it. */
+                if (entry->fd >= 0) {
+                        g_error_free(error);
+                        return TRUE;
+                }
                 gl_file_verdict_add_error(verdict, error);
-        else if (lock_file(entry, options, verdict) && heed_record(entry, verdict) &&
+        } else if (lock_file(entry, options, verdict) && heed_record(entry, verdict) &&
                  check_still_ours(entry, job, verdict))
                 return TRUE;
         gl_lockspace_leave(entry);
@@ -449,7 +469,9 @@ void gl_lockspace_revert(GlLockspaceEntry *entry, const GlFileOptions *options) 
 }
 
 void gl_lockspace_leave(GlLockspaceEntry *entry) {
-        entry->is_begun = FALSE;
+        if (entry->is_kept && entry->fd >= 0)
+                gl_locks_give_up(entry->fd);
+        entry->is_begun = entry->is_kept = FALSE;
         close_fd(&entry->fd);
         close_fd(&entry->directory_fd);
 }

@@ -18,6 +18,7 @@ typedef struct {
 
         int fd;          /* -1, or carries the locks; the service's alone, never handed out */
         gboolean local;  /* nobody but the kernel is asked when it is closed */
+        gboolean is_kept; /* somebody else has it too: it is unlocked, and not only closed */
 
         /* From the beginning of taking or changing to the end of it. */
         int directory_fd;    /* -1 */
@@ -32,7 +33,10 @@ GlLockspaceEntry *gl_lockspace_entry_new(const char *directory, const char *stor
 /* Closes what is open. At once, if the entry is local or has nothing open. */
 void gl_lockspace_entry_free(GlLockspaceEntry *entry);
 
-/* Takes the lock for JOB's target; on success it is begun, and to be settled or left. */
+/*
+ * Takes the lock for JOB's target; on success it is begun, and to be settled or left. One that has a descriptor already,
+ * from an earlier service, goes on with that; then only somebody else's lock is a refusal.
+ */
 gboolean gl_lockspace_enter(GlLockspaceEntry *entry, const GlJob *job, const GlFileOptions *options,
                             GlFileVerdict *verdict);
 /* Takes nothing, and adds to VERDICT who would be in the way. */

@@ -18,7 +18,9 @@ GlRun *gl_run_new(GlWorkers *workers, const GlFileOptions *options, GlJob *job,
         GlRun *run = g_new(GlRun, 1);
 
         *run = (GlRun){.workers = workers, .options = options, .job = job, .finished = finished, .user_data = user_data,
-                       .targets = g_ptr_array_new(), .entries = g_ptr_array_new()};
+                       .targets = g_ptr_array_new(), .entries = g_ptr_array_new(),
+                       .recovered = g_array_new(FALSE, FALSE, sizeof(GlRecovered)),
+                       .keys = g_array_new(FALSE, FALSE, sizeof(guint64))};
         for (guint i = 0; i < job->n_targets; i++)
                 g_ptr_array_add(run->targets, &job->targets[i]);
         g_ptr_array_sort(run->targets, compare_targets);
@@ -29,6 +31,8 @@ void gl_run_free(GlRun *run) {
         g_clear_pointer(&run->groups, g_ptr_array_unref);
         g_ptr_array_unref(run->targets);
         g_ptr_array_unref(run->entries);
+        g_array_unref(run->recovered);
+        g_array_unref(run->keys);
         gl_file_verdict_clear(&run->verdict);
         g_free(run);
 }

@@ -14,6 +14,13 @@
 
 typedef struct GlRun GlRun;
 
+/* What an earlier service had kept of a lease; its entries have theirs. */
+typedef struct {
+        GlTarget *target;
+        int fd;    /* (owned) -1: used */
+        int claim; /* (owned) -1: none */
+} GlRecovered;
+
 /* Belongs to its worker's thread from submit to done, and to the loop's otherwise. */
 typedef struct {
         GlRun *run;
@@ -41,6 +48,8 @@ struct GlRun {
         gpointer user_data;
         GPtrArray *targets; /* (owned) of GlTarget (borrowed), in the order in which they are taken */
         GPtrArray *entries; /* (owned) of GlLockspaceEntry, in the order in which they are taken */
+        GArray *recovered;  /* (owned) of GlRecovered */
+        GArray *keys;       /* (owned) of guint64: what is kept, and is not to be any more in the end */
         GlFileVerdict verdict;
 
         /* The step that is under way. */

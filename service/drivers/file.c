@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "drivers/file-drain.h"
+#include "drivers/file-keep.h"
 #include "drivers/file-run.h"
 #include "drivers/lockspace-names.h"
 
@@ -72,6 +73,31 @@ static void look(GlRunGroup *group) {
                                    has_no_qemu(group->run->job), &group->verdict);
 }
 
+/* With what was kept, if that is still what it was. */
+static gboolean resume(GlRunGroup *group, GlTarget *target) {
+        GArray *recovered = group->run->recovered;
+
+        for (guint i = 0; i < recovered->len; i++) {
+                GlRecovered *one = &g_array_index(recovered, GlRecovered, i);
+                int fd = one->fd, claim = one->claim;
+
+                if (one->target != target || fd < 0)
+                        continue;
+                one->fd = one->claim = -1;
+                return gl_file_lease_resume(target, group->run->options, where_kept(group->run, target), fd, claim,
+                                            &group->verdict);
+        }
+        return FALSE;
+}
+
+static void take_one(GlRunGroup *group, GlTarget *target) {
+        const GlRun *run = group->run;
+
+        if (!resume(group, target) && !group->verdict.error)
+                (void) gl_file_lease_take(target, run->options, where_kept(run, target), has_no_qemu(run->job),
+                                          &group->verdict);
+}
+
 static void take(GlRunGroup *group) {
         const GlFileOptions *options = group->run->options;
         gboolean look_for_qemu = has_no_qemu(group->run->job);
@@ -80,8 +106,7 @@ static void take(GlRunGroup *group) {
                 GlTarget *target = g_ptr_array_index(group->items, i);
 
                 if (!group->verdict.error)
-                        (void) gl_file_lease_take(target, options, where_kept(group->run, target), look_for_qemu,
-                                                  &group->verdict);
+                        take_one(group, target);
                 else if (group->verdict.error->code == GL_ERROR_CONFLICT)
                         gl_file_lease_look(target, options, look_for_qemu, &group->verdict);
         }
@@ -216,9 +241,11 @@ static void drop_entries(GlRun *run) {
         g_ptr_array_set_size(run->entries, 0);
 }
 
+/* What was kept of it has no lock any more. */
 static void left(GlRun *run) {
         drop_entries(run);
-        finish(run);
+        gl_file_recover_end(run);
+        gl_file_drop(run, finish);
 }
 
 static const GlRunStep leaving = {leave, leave_here, left, .chore = TRUE};
@@ -269,7 +296,8 @@ static void settled(GlRun *run) {
                 undo(run);
         } else {
                 hand_over_entries(run);
-                finish(run);
+                gl_file_recover_end(run);
+                gl_file_keep(run, finish);
         }
 }
 
@@ -331,6 +359,7 @@ static void start_taking(GlRun *run) {
                 if (target->type == GL_RESOURCE_DISK)
                         add_entries(run, target);
         }
+        gl_file_recover(run);
         gl_run_lockspaces(run, &entering);
 }
 
@@ -339,7 +368,8 @@ static void start_taking(GlRun *run) {
 /* The lease keeps its entries. */
 static void changed_or_not(GlRun *run) {
         g_ptr_array_set_size(run->entries, 0);
-        finish(run);
+        /* On whichever description the locks are now. */
+        gl_file_keep(run, finish);
 }
 
 static void revert(GlRun *run) {
@@ -398,6 +428,15 @@ static void collect_entries(GlRun *run, gboolean steal) {
         }
 }
 
+static void collect_keys(GlRun *run) {
+        for (guint i = 0; i < run->targets->len; i++) {
+                const GlFileLease *lease = ((const GlTarget *) g_ptr_array_index(run->targets, i))->lease;
+
+                if (lease && lease->keep_key != 0)
+                        g_array_append_val(run->keys, lease->keep_key);
+        }
+}
+
 static void start_run(GlRun *run) {
         static const GlRunStep giving_back = {look_and_give_back, give_back_here, given_back, .chore = TRUE};
         static const GlRunStep changing = {change_entries, gl_run_refuse, changed_entries, .chore = TRUE};
@@ -410,6 +449,7 @@ static void start_run(GlRun *run) {
                 break;
         case GL_JOB_GIVE_BACK:
                 collect_entries(run, TRUE);
+                collect_keys(run);
                 gl_run_images(run, &giving_back, NULL);
                 break;
         case GL_JOB_CHANGE_MODE:
@@ -455,6 +495,16 @@ static void file_start(GlDriver *driver, GlJob *job, GlJobDone done, gpointer us
         *order = (Order){.file = file, .done = done, .user_data = user_data};
         forget_leases(file, job);
         start_run(gl_run_new(file->workers, &file->options, job, run_finished, order));
+}
+
+void gl_file_driver_keep_again(GlDriver *driver) {
+        GlFileDriver *file = (GlFileDriver *) driver;
+        GHashTableIter iter;
+        gpointer lease;
+
+        g_hash_table_iter_init(&iter, file->leases);
+        while (file->options.keeping && g_hash_table_iter_next(&iter, &lease, NULL))
+                gl_file_keep_again(file->options.keeping, lease);
 }
 
 static void file_free(GlDriver *driver) {

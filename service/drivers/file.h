@@ -2,6 +2,7 @@
 #pragma once
 
 #include "drivers/driver.h"
+#include "drivers/keeping.h"
 #include "storage/workers.h"
 
 /*
@@ -23,6 +24,7 @@ typedef struct {
         const char *host_id;   /* who it is, in the records of lockspace directories */
         const char *host_name;
         const char *lockspaces[GL_N_LOCKSPACES]; /* (nullable) each, an absolute path */
+        GlKeeping *keeping;    /* (nullable) (borrowed) */
 } GlFileOptions;
 
 /*
@@ -30,3 +32,6 @@ typedef struct {
  * file-drain.c.
  */
 GlDriver *gl_file_driver_new(GlWorkers *workers, const GlFileOptions *options);
+
+/* What was kept is not any more: has it all kept anew. */
+void gl_file_driver_keep_again(GlDriver *driver);

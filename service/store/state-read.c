@@ -228,6 +228,8 @@ static void read_resource(Reader *reader, GlGuest *guest, GlSavedSource *source)
         READ_WORD(reader, "scope", gl_scope_from_string, &resource->scope);
         resource->scope_reason = read_prose(reader, "scope-reason");
         READ_WORD(reader, "kept-by", gl_kept_by_from_string, &resource->kept_by);
+        if (is_there(reader, "keep-key"))
+                resource->keep_key = read_unsigned(reader, "keep-key", G_MAXUINT64);
         resource->since = read_signed(reader, "since", 0);
         resource->size = read_unsigned(reader, "size", G_MAXUINT64);
         resource->mtime = read_unsigned(reader, "mtime", G_MAXUINT64);

@@ -100,6 +100,8 @@ static gboolean set_resource(GKeyFile *file, guint number, const GlResource *res
         g_key_file_set_value(file, group, "scope", gl_scope_to_string(resource->scope));
         set_text(file, group, "scope-reason", resource->scope_reason);
         g_key_file_set_value(file, group, "kept-by", gl_kept_by_to_string(resource->kept_by));
+        if (resource->keep_key != 0)
+                g_key_file_set_uint64(file, group, "keep-key", resource->keep_key);
         g_key_file_set_int64(file, group, "since", resource->since);
         g_key_file_set_uint64(file, group, "size", resource->size);
         g_key_file_set_uint64(file, group, "mtime", resource->mtime);

