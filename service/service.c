@@ -324,6 +324,14 @@ static gboolean unload_driver(const char *name, gpointer user_data, GError **err
 
 /* --- the bus --- */
 
+static int lock_fd(const GlResource *resource, gpointer user_data) {
+        GlDriver *driver = gl_driver_set_find(((GlService *) user_data)->drivers, resource->guest->driver);
+
+        if (!driver || !driver->ops->lock_fd || !resource->lease)
+                return -1;
+        return driver->ops->lock_fd(driver, resource->lease);
+}
+
 gboolean gl_service_connect(GlService *service, sd_bus *connection, GlAuthority *authority, GError **error) {
         const GlBusParts parts = {
                 .event = service->event,
@@ -338,6 +346,7 @@ gboolean gl_service_connect(GlService *service, sd_bus *connection, GlAuthority 
                 .default_driver = service->configuration->default_driver,
                 .load_driver = load_driver,
                 .unload_driver = unload_driver,
+                .lock_fd = lock_fd,
                 .pump = pump,
                 .user_data = service,
         };

@@ -227,6 +227,14 @@ gboolean gl_read_acquire_options(GlCall *call, GError **error) {
         return gl_options_read(call->message, options, error) && gl_check_words(call, error);
 }
 
+gboolean gl_read_inherit_options(GlCall *call, GError **error) {
+        GlArguments *arguments = &call->arguments;
+        const GlOption options[] = {
+                ACQUIRE_OPTIONS(arguments), {"resources", 'a', &arguments->resources, NULL}, {}};
+
+        return gl_options_read(call->message, options, error) && gl_check_words(call, error);
+}
+
 /* --- processes --- */
 
 gboolean gl_open_process(GlCall *call, GError **error) {

@@ -27,7 +27,10 @@ struct GlBus {
 /* drivers.c: the handlers of LoadDriver and UnloadDriver */
 int gl_bus_on_load_driver(sd_bus_message *message, void *bus, sd_bus_error *error);
 int gl_bus_on_unload_driver(sd_bus_message *message, void *bus, sd_bus_error *error);
+/* inherit.c: the handler of AcquireInherit */
+int gl_bus_on_acquire_inherit(sd_bus_message *message, void *found, sd_bus_error *error);
 /* manager.c, guest.c */
+void gl_call_run_acquire(GlCall *call);
 int gl_bus_add_manager(GlBus *bus);
 int gl_bus_add_guests(GlBus *bus);
 void gl_bus_emit_properties(GlBus *bus, const GlGuest *guest, guint properties);

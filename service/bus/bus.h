@@ -27,6 +27,8 @@ typedef struct {
         const char *default_driver;
         gboolean (*load_driver)(const char *name, gpointer user_data, GError **error);
         gboolean (*unload_driver)(const char *name, gpointer user_data, GError **error);
+        /* The descriptor (borrowed) that carries the lock of RESOURCE, which is held; -1: none. */
+        int (*lock_fd)(const GlResource *resource, gpointer user_data);
         /* Has the changes of the core carried out and announced; called after every call into it. */
         void (*pump)(gpointer user_data);
         gpointer user_data;

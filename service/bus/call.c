@@ -154,6 +154,9 @@ static void call_free(GlCall *call) {
         if (call->query)
                 call->bus->parts.authority->ops->cancel(call->bus->parts.authority, call->query);
         g_array_unref(call->wanted);
+        g_clear_pointer(&call->named, g_array_unref);
+        g_clear_pointer(&call->arguments.resources, g_ptr_array_unref);
+        g_clear_error(&call->failure);
         g_ptr_array_unref(call->questions);
         g_ptr_array_unref(call->challenged);
         gl_process_unref(call->process);
@@ -216,7 +219,9 @@ void gl_call_reply(GlCall *call, const GlChange *answer) {
                 r = sd_bus_message_new_method_return(call->message, &reply);
                 if (r >= 0 && call->method->fill)
                         r = call->method->fill(call, answer, reply);
-                if (r >= 0)
+                if (r >= 0 && call->failure)
+                        gl_bus_reply_error(call->message, call->failure);
+                else if (r >= 0)
                         r = sd_bus_send(call->bus->connection, reply, NULL);
         }
         if (r < 0) {

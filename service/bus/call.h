@@ -64,6 +64,7 @@ typedef struct {
         gboolean supervisor, register_only, keep, kill;
         GlLossAction loss_action;
         GlScope scope;
+        GPtrArray *resources; /* (owned) (nullable) type and name, one after the other */
         GlResourceType type; /* of a resource that is only named */
         const char *parameter;
         guint32 parameter_number;
@@ -76,6 +77,8 @@ struct GlCall {
         GlCaller *caller;        /* (owned) (nullable) until known */
         GlArguments arguments;
         GArray *wanted; /* of GlWanted */
+        GArray *named;  /* (owned) (nullable) of GlResourceName: those that AcquireInherit names */
+        GError *failure; /* (owned) (nullable) what METHOD->fill found: the answer instead */
         guint n_resolving;
 
         gboolean on_guest;  /* a method of a Guest object */
@@ -132,6 +135,8 @@ gboolean gl_read_resource(GlCall *call, gboolean with_fd, gboolean with_wait, GE
 gboolean gl_read_resource_list(GlCall *call, GError **error);
 gboolean gl_read_guest_options(GlCall *call, gboolean starts, GError **error);
 gboolean gl_read_acquire_options(GlCall *call, GError **error);
+/* Those, and "resources". */
+gboolean gl_read_inherit_options(GlCall *call, GError **error);
 gboolean gl_read_no_options(GlCall *call, GError **error);
 gboolean gl_check_words(GlCall *call, GError **error);
 /* What was read, as the core wants it. Handles in them are references: gl_handle_unref(), gl_resource_specs_clear(). */

@@ -142,7 +142,7 @@ static void run_register(GlCall *call) {
 
 /* --- acquiring --- */
 
-static void run_acquire(GlCall *call) {
+void gl_call_run_acquire(GlCall *call) {
         GlRequest request = gl_call_request(call);
         GlAcquireSpec spec = gl_call_acquire_spec(call);
 
@@ -382,7 +382,7 @@ void gl_bus_emit_properties(GlBus *bus, const GlGuest *guest, guint properties) 
 METHOD(on_set_parameter, GL_RIGHT_OWN, read_parameter, NULL, run_set_parameter, NULL)
 METHOD(on_register, GL_RIGHT_ACQUIRE, read_register, prepare_register, run_register, NULL)
 METHOD(on_register_fd, GL_RIGHT_ACQUIRE, read_register_fd, prepare_register, run_register, NULL)
-METHOD(on_acquire, GL_RIGHT_ACQUIRE, gl_read_acquire_options, NULL, run_acquire, fill_generation)
+METHOD(on_acquire, GL_RIGHT_ACQUIRE, gl_read_acquire_options, NULL, gl_call_run_acquire, fill_generation)
 METHOD(on_inquire, GL_RIGHT_OWN, gl_read_no_options, NULL, run_inquire, fill_text)
 METHOD(on_release, GL_RIGHT_OWN, gl_read_no_options, NULL, run_release, fill_text)
 METHOD(on_plug, GL_RIGHT_ACQUIRE, read_plug, prepare_plug, run_plug, fill_generation)
@@ -411,6 +411,9 @@ static const sd_bus_vtable guest_vtable[] = {
                                 SD_BUS_RESULT("s", state), on_inquire, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Release", SD_BUS_ARGS("a{sv}", options),
                                 SD_BUS_RESULT("s", state), on_release, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("AcquireInherit", SD_BUS_ARGS("a{sv}", options),
+                                SD_BUS_RESULT("t", generation, "ah", locks), gl_bus_on_acquire_inherit,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("AcquireResource", SD_BUS_ARGS("s", type, "s", name, "s", mode, "a{sv}", options),
                                 SD_BUS_RESULT("t", generation), on_plug, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("AcquireResourceFd",

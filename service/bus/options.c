@@ -21,6 +21,7 @@ typedef union {
         guint64 t;
         gboolean b;
         int h;
+        GPtrArray *a;
 } Value;
 
 typedef struct {
@@ -33,14 +34,16 @@ typedef struct {
 
 static const struct {
         char type;
+        const char *signature;
         gsize size;
         const char *words;
 } types[] = {
-        {'s', sizeof(const char *), "a string (s)"},
-        {'u', sizeof(guint32), "an unsigned 32-bit number (u)"},
-        {'t', sizeof(guint64), "an unsigned 64-bit number (t)"},
-        {'b', sizeof(gboolean), "a boolean (b)"},
-        {'h', sizeof(int), "a file descriptor (h)"},
+        {'s', "s", sizeof(const char *), "a string (s)"},
+        {'u', "u", sizeof(guint32), "an unsigned 32-bit number (u)"},
+        {'t', "t", sizeof(guint64), "an unsigned 64-bit number (t)"},
+        {'b', "b", sizeof(gboolean), "a boolean (b)"},
+        {'h', "h", sizeof(int), "a file descriptor (h)"},
+        {'a', "a(ss)", sizeof(GPtrArray *), "a list of pairs of strings (a(ss))"},
 };
 
 static gsize find_type(char type) {
@@ -70,8 +73,8 @@ static GError *complain_unknown(const Reading *reading, const char *key) {
                 return g_error_new(GL_ERROR, GL_ERROR_INVALID_ARGS, "There is no option %s: this call has none.",
                                    quoted);
         for (guint i = 0; i < reading->n_options; i++)
-                g_string_append_printf(known, "%s\"%s\" (%c)", i == 0 ? "" : ", ", reading->options[i].key,
-                                       reading->options[i].type);
+                g_string_append_printf(known, "%s\"%s\" (%s)", i == 0 ? "" : ", ", reading->options[i].key,
+                                       types[find_type(reading->options[i].type)].signature);
         return g_error_new(GL_ERROR, GL_ERROR_INVALID_ARGS, "There is no option %s here; there is: %s.", quoted,
                            known->str);
 }
@@ -92,11 +95,33 @@ static GError *check_entry(const Reading *reading, guint index, const char *key,
                 return complain_unknown(reading, key);
         if (reading->seen[index])
                 return g_error_new(GL_ERROR, GL_ERROR_INVALID_ARGS, "Option \"%s\" is given twice.", option->key);
-        if (signature[0] != option->type || signature[1] != '\0')
+        if (!g_str_equal(signature, types[find_type(option->type)].signature))
                 return g_error_new(GL_ERROR, GL_ERROR_INVALID_ARGS,
                                    "Option \"%s\" has to be %s, and not of type \"%s\".", option->key,
                                    types[find_type(option->type)].words, signature);
         return NULL;
+}
+
+static int read_pairs(sd_bus_message *message, GPtrArray *strings) {
+        const char *first, *second;
+        int r = sd_bus_message_enter_container(message, 'a', "(ss)");
+
+        if (r < 0)
+                return r;
+        while ((r = sd_bus_message_read(message, "(ss)", &first, &second)) > 0) {
+                g_ptr_array_add(strings, (gpointer) first);
+                g_ptr_array_add(strings, (gpointer) second);
+        }
+        return r < 0 ? r : sd_bus_message_exit_container(message);
+}
+
+static int read_plain_value(sd_bus_message *message, Reading *reading, guint index) {
+        Value *value = &reading->values[index];
+
+        if (reading->options[index].type != 'a')
+                return sd_bus_message_read_basic(message, reading->options[index].type, value);
+        value->a = g_ptr_array_new();
+        return read_pairs(message, value->a);
 }
 
 static int read_value(sd_bus_message *message, Reading *reading, guint index, const char *signature) {
@@ -105,7 +130,7 @@ static int read_value(sd_bus_message *message, Reading *reading, guint index, co
         r = sd_bus_message_enter_container(message, 'v', signature);
         if (r < 0)
                 return r;
-        r = sd_bus_message_read_basic(message, reading->options[index].type, &reading->values[index]);
+        r = read_plain_value(message, reading, index);
         if (r < 0)
                 return r;
         reading->seen[index] = TRUE;
@@ -151,6 +176,12 @@ static int read_entries(sd_bus_message *message, Reading *reading) {
         return r < 0 ? r : sd_bus_message_exit_container(message);
 }
 
+static void drop_values(Reading *reading) {
+        for (guint i = 0; i < reading->n_options; i++)
+                if (reading->options[i].type == 'a')
+                        g_clear_pointer(&reading->values[i].a, g_ptr_array_unref);
+}
+
 static void hand_out(const Reading *reading) {
         for (guint i = 0; i < reading->n_options; i++) {
                 const GlOption *option = &reading->options[i];
@@ -172,12 +203,14 @@ gboolean gl_options_read(sd_bus_message *message, const GlOption *options, GErro
 
         r = read_entries(message, &reading);
         if (r < 0) {
+                drop_values(&reading);
                 g_clear_error(&reading.complaint);
                 g_set_error(error, GL_ERROR, GL_ERROR_INVALID_ARGS, "The options of the call cannot be read: %s.",
                             g_strerror(-r));
                 return FALSE;
         }
         if (reading.complaint) {
+                drop_values(&reading);
                 g_propagate_error(error, reading.complaint);
                 return FALSE;
         }

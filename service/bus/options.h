@@ -9,7 +9,10 @@
 
 typedef struct {
         const char *key;
-        /* With the type of VALUE: 's' const char **, 'u' guint32 *, 't' guint64 *, 'b' gboolean *, 'h' int *. */
+        /*
+         * With the type of VALUE: 's' const char **, 'u' guint32 *, 't' guint64 *, 'b' gboolean *, 'h' int *, 'a' for
+         * a(ss) GPtrArray **: the strings one after the other; the array is the caller's.
+         */
         char type;
         gpointer value;
         gboolean *present; /* (nullable) */

@@ -185,6 +185,23 @@ void gl_op_set_acquire_spec(GlCore *core, GlOp *op, const GlAcquireSpec *spec) {
         change->process = (GlProcessRef){process->pid, process->start_time, gl_handle_ref(process->handle)};
 }
 
+void gl_core_note_inherited(GlCore *core, GlGuest *guest, GPtrArray *resources, gint64 now, gint64 realtime) {
+        gboolean changed = FALSE;
+
+        gl_core_enter(core, now, realtime);
+        for (guint i = 0; i < resources->len && gl_guest_has_process(guest); i++) {
+                GlResource *resource = g_ptr_array_index(resources, i);
+
+                changed |= resource->kept_by != GL_KEPT_BY_HOLDER;
+                resource->kept_by = GL_KEPT_BY_HOLDER;
+        }
+        if (changed) {
+                gl_core_touch(core, guest, GL_PROPERTY_RESOURCES);
+                gl_guest_save(core, guest, NULL);
+        }
+        gl_core_leave(core);
+}
+
 void gl_core_acquire(GlCore *core, const GlRequest *request, GlGuest *guest, const GlAcquireSpec *spec) {
         g_autoptr(GlStateString) state = NULL;
         GError *error = NULL;

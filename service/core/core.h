@@ -124,6 +124,14 @@ gboolean gl_core_register(GlCore *core, const GlRequest *request, GlGuest *guest
                           GError **error);
 
 void gl_core_acquire(GlCore *core, const GlRequest *request, GlGuest *guest, const GlAcquireSpec *spec);
+/*
+ * RESOURCES (of GlResource, held ones of GUEST) have gone out to the holder as descriptors, so that his life keeps
+ * their locks.
+ */
+void gl_core_note_inherited(GlCore *core, GlGuest *guest, GPtrArray *resources, gint64 now, gint64 realtime);
+/* GL_ERROR_NOT_SUPPORTED if the guest's driver has nothing to inherit, GL_ERROR_NO_SUCH_DRIVER if it is not loaded. */
+gboolean gl_core_can_inherit(GlCore *core, const GlGuest *guest, GError **error);
+
 void gl_core_inquire(GlCore *core, const GlRequest *request, GlGuest *guest);
 void gl_core_release(GlCore *core, const GlRequest *request, GlGuest *guest);
 

@@ -109,6 +109,16 @@ gboolean gl_core_driver_takes(GlCore *core, const GlGuest *guest, GlResourceType
         return FALSE;
 }
 
+gboolean gl_core_can_inherit(GlCore *core, const GlGuest *guest, GError **error) {
+        if (!gl_core_check_driver(core, guest, error))
+                return FALSE;
+        if (gl_core_driver_can(core, guest->driver, GL_CAPABILITY_INHERIT))
+                return TRUE;
+        g_set_error(error, GL_ERROR, GL_ERROR_NOT_SUPPORTED, "The driver \"%s\" has no descriptors to inherit.",
+                    guest->driver);
+        return FALSE;
+}
+
 gboolean gl_core_may_plug(GlCore *core, const GlGuest *guest, GlResourceType type, GlMode mode, GError **error) {
         if (!gl_core_check_driver(core, guest, error))
                 return FALSE;

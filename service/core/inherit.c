@@ -31,7 +31,7 @@ static gboolean refuse(const GlResource *resource, int code, const char *why, GE
         return FALSE;
 }
 
-static gboolean check(const GlResource *resource, guint32 uid, const GPtrArray *so_far, GError **error) {
+static gboolean check(const GlResource *resource, guint32 uid, gboolean soon, const GPtrArray *so_far, GError **error) {
         /* Before anything else is said of it. */
         if (!may_have(resource, uid))
                 return refuse(resource, GL_ERROR_ACCESS_DENIED,
@@ -39,6 +39,8 @@ static gboolean check(const GlResource *resource, guint32 uid, const GPtrArray *
                               error);
         if (g_ptr_array_find((GPtrArray *) so_far, resource, NULL))
                 return refuse(resource, GL_ERROR_INVALID_ARGS, "it is named twice", error);
+        if (soon)
+                return TRUE;
         if (resource->state != GL_RESOURCE_HELD)
                 return refuse(resource, GL_ERROR_BAD_STATE, "it is not held", error);
         if (!has_lock(resource))
@@ -47,8 +49,9 @@ static gboolean check(const GlResource *resource, guint32 uid, const GPtrArray *
         return TRUE;
 }
 
-static GPtrArray *find_wanted(const GlGuest *guest, guint32 uid, const GlResourceName *wanted, guint n_wanted,
-                              GError **error) {
+/* SOON: it is not asked whether they are held. */
+static GPtrArray *find_wanted(const GlGuest *guest, guint32 uid, gboolean soon, const GlResourceName *wanted,
+                              guint n_wanted, GError **error) {
         g_autoptr(GPtrArray) found = g_ptr_array_new();
 
         for (guint i = 0; i < n_wanted; i++) {
@@ -61,32 +64,32 @@ static GPtrArray *find_wanted(const GlGuest *guest, guint32 uid, const GlResourc
                                     guest->name, gl_resource_type_to_string(wanted[i].type), quoted);
                         return NULL;
                 }
-                if (!check(resource, uid, found, error))
+                if (!check(resource, uid, soon, found, error))
                         return NULL;
                 g_ptr_array_add(found, resource);
         }
         return g_steal_pointer(&found);
 }
 
-static GPtrArray *find_all(const GlGuest *guest, guint32 uid) {
+static GPtrArray *find_all(const GlGuest *guest, guint32 uid, gboolean soon) {
         GPtrArray *found = g_ptr_array_new();
 
         for (guint i = 0; i < guest->resources->len; i++) {
                 GlResource *resource = g_ptr_array_index(guest->resources, i);
 
-                if (may_have(resource, uid) && has_lock(resource))
+                if (may_have(resource, uid) && (soon || has_lock(resource)))
                         g_ptr_array_add(found, resource);
         }
         return found;
 }
 
-GPtrArray *gl_guest_inheritable(const GlGuest *guest, guint32 uid, const GlResourceName *wanted, guint n_wanted,
-                                GError **error) {
+static GPtrArray *find(const GlGuest *guest, guint32 uid, gboolean soon, const GlResourceName *wanted, guint n_wanted,
+                       GError **error) {
         g_autoptr(GPtrArray) found = NULL;
         guint n = n_wanted;
 
         if (!wanted) {
-                found = find_all(guest, uid);
+                found = find_all(guest, uid, soon);
                 n = found->len;
         }
         if (n > GL_INHERIT_MAX) {
@@ -97,6 +100,18 @@ GPtrArray *gl_guest_inheritable(const GlGuest *guest, guint32 uid, const GlResou
                 return NULL;
         }
         if (wanted)
-                found = find_wanted(guest, uid, wanted, n_wanted, error);
+                found = find_wanted(guest, uid, soon, wanted, n_wanted, error);
         return g_steal_pointer(&found);
+}
+
+GPtrArray *gl_guest_inheritable(const GlGuest *guest, guint32 uid, const GlResourceName *wanted, guint n_wanted,
+                                GError **error) {
+        return find(guest, uid, FALSE, wanted, n_wanted, error);
+}
+
+gboolean gl_guest_may_inherit(const GlGuest *guest, guint32 uid, const GlResourceName *wanted, guint n_wanted,
+                              GError **error) {
+        g_autoptr(GPtrArray) found = find(guest, uid, TRUE, wanted, n_wanted, error);
+
+        return found != NULL;
 }

@@ -24,3 +24,10 @@ typedef struct {
  */
 GPtrArray *gl_guest_inheritable(const GlGuest *guest, guint32 uid, const GlResourceName *wanted, guint n_wanted,
                                 GError **error);
+
+/*
+ * Whether that can succeed once everything is held: the same errors but BAD_STATE and NOT_SUPPORTED, so that nothing is
+ * taken for a call that can only fail.
+ */
+gboolean gl_guest_may_inherit(const GlGuest *guest, guint32 uid, const GlResourceName *wanted, guint n_wanted,
+                              GError **error);

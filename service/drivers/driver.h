@@ -40,6 +40,12 @@ typedef struct {
          */
         void (*start)(GlDriver *driver, GlJob *job, GlJobDone done, gpointer user_data);
 
+        /*
+         * (nullable: not without the capability `inherit`) The descriptor that carries the lock of LEASE, borrowed until
+         * the next job on it; -1 if it has none. Never a claim, nor what is not the image's.
+         */
+        int (*lock_fd)(GlDriver *driver, gpointer lease);
+
         /* Frees the driver. Not called while a job is out. */
         void (*free)(GlDriver *driver);
 } GlDriverOps;

@@ -67,7 +67,9 @@ static void kept(gboolean is_kept, gpointer user_data) {
         Keep keep = *(Keep *) user_data;
 
         g_free(user_data);
-        keep.target->kept_by = is_kept ? GL_KEPT_BY_KEEPER : GL_KEPT_BY_SERVICE;
+        /* Whose life bounds the lease keeps it best. */
+        if (keep.target->kept_by != GL_KEPT_BY_HOLDER)
+                keep.target->kept_by = is_kept ? GL_KEPT_BY_KEEPER : GL_KEPT_BY_SERVICE;
         one_done(keep.run, keep.next);
 }
 

@@ -218,7 +218,7 @@ gboolean gl_file_lease_resume(GlTarget *target, const GlFileOptions *options, co
                               GlFileVerdict *verdict) {
         GlLockLayout layout = layout_of(target, options);
         GlLockConflict conflict = {0};
-        gboolean done = is_of(fd, target);
+        gboolean done = is_of(fd, target), with_holder = target->kept_by == GL_KEPT_BY_HOLDER;
         int r = 0;
 
         if (done && has_locks(target))
@@ -235,6 +235,8 @@ gboolean gl_file_lease_resume(GlTarget *target, const GlFileOptions *options, co
                 (void) claim(fd, target, options, &claimed, verdict);
         gl_file_verdict_clear(verdict);
         set_lease(target, kept, fd, claimed);
+        if (with_holder)
+                target->kept_by = GL_KEPT_BY_HOLDER;
         return TRUE;
 }
 
@@ -307,6 +309,7 @@ gboolean gl_file_lease_change(GlTarget *target, const GlFileOptions *options, gb
         if (new != lease->fd) {
                 close_fd(&lease->fd);
                 lease->fd = new;
+                target->kept_by = GL_KEPT_BY_SERVICE;
         }
         if (claimed >= 0)
                 lease->claim = claimed;
@@ -328,8 +331,8 @@ void gl_file_lease_give_back(GlTarget *target) {
         if (!lease)
                 return;
 
-        if (lease->keep_key != 0)
-                gl_locks_give_up(lease->fd);
+        /* The holder may have a copy, and who keeps it. */
+        gl_locks_give_up(lease->fd);
         close_lease(lease);
         g_free(lease);
 }

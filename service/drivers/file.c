@@ -7,6 +7,7 @@
 #include "drivers/file-drain.h"
 #include "drivers/file-keep.h"
 #include "drivers/file-run.h"
+#include "drivers/holders.h"
 #include "drivers/lockspace-names.h"
 
 /*
@@ -90,10 +91,29 @@ static gboolean resume(GlRunGroup *group, GlTarget *target) {
         return FALSE;
 }
 
+/*
+ * With what the holder has. In his process ours is the one with a lock of ours on it: QEMU has the image open itself, on
+ * descriptions of its own.
+ */
+static gboolean resume_from_holder(GlRunGroup *group, GlTarget *target) {
+        const GlRun *run = group->run;
+        guint64 byte = target->type == GL_RESOURCE_DISK ? GL_BYTE_HOST + run->options->host_number
+                                                        : target->place->extent.start;
+        const GlSource *source = target->source.box;
+        int fd;
+
+        if (!run->job->adopting || target->kept_by != GL_KEPT_BY_HOLDER || run->job->holder_pid == 0 || source->block)
+                return FALSE;
+        fd = gl_holder_fetch(run->job->holder_pid, target->place->node.inode, byte);
+        return fd >= 0 &&
+               gl_file_lease_resume(target, run->options, where_kept(run, target), fd, -1, &group->verdict);
+}
+
 static void take_one(GlRunGroup *group, GlTarget *target) {
         const GlRun *run = group->run;
 
-        if (!resume(group, target) && !group->verdict.error)
+        if (!resume(group, target) && !group->verdict.error && !resume_from_holder(group, target) &&
+            !group->verdict.error)
                 (void) gl_file_lease_take(target, run->options, where_kept(run, target), has_no_qemu(run->job),
                                           &group->verdict);
 }
@@ -507,6 +527,10 @@ void gl_file_driver_keep_again(GlDriver *driver) {
                 gl_file_keep_again(file->options.keeping, lease);
 }
 
+static int file_lock_fd(GlDriver *driver, gpointer lease) {
+        return ((const GlFileLease *) lease)->fd;
+}
+
 static void file_free(GlDriver *driver) {
         GlFileDriver *file = (GlFileDriver *) driver;
 
@@ -516,8 +540,9 @@ static void file_free(GlDriver *driver) {
 
 static const GlDriverOps file_ops = {
         .name = "file",
-        .capabilities = (const char *const[]){"disk", "lease", "hotplug", "shared", "readonly", NULL},
+        .capabilities = (const char *const[]){"disk", "lease", "hotplug", "shared", "readonly", "inherit", NULL},
         .start = file_start,
+        .lock_fd = file_lock_fd,
         .free = file_free,
 };
 

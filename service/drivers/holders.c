@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -175,6 +176,44 @@ static GlHolder *look_at_process(const char *pid, const struct stat *file, int e
         holder->command = gl_command_of_pid(holder->pid);
         holder->locks = g_steal_pointer(&locks);
         return holder;
+}
+
+/* The number of that descriptor in the process, or -1. */
+static int find_lock(const char *pid, const char *wanted, guint64 byte) {
+        g_autofree char *path = g_strdup_printf("/proc/%s/fdinfo", pid);
+        g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+        const char *number;
+
+        while (dir && (number = g_dir_read_name(dir))) {
+                g_autoptr(GArray) locks = g_array_new(FALSE, FALSE, sizeof(GlHeldRange));
+                char text[512];
+
+                if (!read_fdinfo(pid, number, text, sizeof text) || !strstr(text, wanted) ||
+                    !read_locks(pid, number, locks))
+                        continue;
+                for (guint i = 0; i < locks->len; i++) {
+                        const GlHeldRange *range = &g_array_index(locks, GlHeldRange, i);
+
+                        if (range->first <= byte && byte <= range->last)
+                                return atoi(number);
+                }
+        }
+        return -1;
+}
+
+int gl_holder_fetch(guint32 pid, guint64 inode, guint64 byte) {
+        g_autofree char *name = g_strdup_printf("%" G_GUINT32_FORMAT, pid);
+        g_autofree char *wanted = g_strdup_printf("\nino:\t%" G_GUINT64_FORMAT "\n", inode);
+        int pidfd = (int) syscall(SYS_pidfd_open, pid, 0), number, fd = -1;
+
+        /* Held, so that it is one process from here on. */
+        if (pidfd < 0)
+                return -1;
+        number = find_lock(name, wanted, byte);
+        if (number >= 0)
+                fd = (int) syscall(SYS_pidfd_getfd, pidfd, number, 0);
+        close(pidfd);
+        return fd;
 }
 
 GPtrArray *gl_holders_find(int fd) {

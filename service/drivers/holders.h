@@ -34,5 +34,11 @@ gboolean gl_holder_has_lock(const GlHolder *holder, guint64 byte, gboolean only_
  */
 gboolean gl_fdinfo_parse(const char *text, GArray *locks);
 
+/*
+ * Fetches from process PID a copy of the descriptor whose own description has BYTE of inode INODE locked, close-on-exec.
+ * -1: it has none. Whether it is the right file is the caller's to see.
+ */
+int gl_holder_fetch(guint32 pid, guint64 inode, guint64 byte);
+
 /* NULL if there is no such process. */
 char *gl_command_of_pid(guint32 pid);

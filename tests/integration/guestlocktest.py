@@ -181,6 +181,15 @@ class Peer:
         except GLib.Error as error:
             raise Error(error) from None
 
+    def call_with_fds(self, path, interface, member, body=None, fds=None):
+        """The reply, and the Gio.UnixFDList that came with it (None: nothing came)."""
+        try:
+            reply, received = self.connection.call_with_unix_fd_list_sync(
+                *self._arguments(path, interface, member, body, fds, 20))
+            return _unpack(reply), received
+        except GLib.Error as error:
+            raise Error(error) from None
+
     def call_later(self, path, interface, member, body=None, fds=None):
         pending = Pending()
         self.connection.call_with_unix_fd_list(
@@ -219,12 +228,23 @@ class Later:
         return self.target.method(member, self.target.peer.call_later)
 
 
+class WithFds:
+    """The methods of an object, each of which gives what came back and the descriptors that came with it."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __getattr__(self, member):
+        return self.target.method(member, self.target.peer.call_with_fds)
+
+
 class Object:
     """One of the service's objects, as one peer sees it. Its methods and properties are attributes."""
 
     def __init__(self, peer, path, interface):
         self.peer, self.path, self.info = peer, path, INTERFACES[interface]
         self.later = Later(self)
+        self.with_fds = WithFds(self)
 
     def method(self, member, call):
         signature = [arg.signature for arg in self.info.lookup_method(member).in_args]
