@@ -74,6 +74,8 @@ static const char *set_scsi_lockspace_directory(GlConfiguration *configuration, 
         return set_directory(&configuration->scsi_lockspace_directory, value);
 }
 
+#define SECONDS(group, key, field, min, max)                                                                           \
+        { group, key, NULL, G_STRUCT_OFFSET(GlConfiguration, field), min, max, TRUE }
 #define NUMBER(key, field, min, max)                                                                                   \
         { "limits", key, NULL, G_STRUCT_OFFSET(GlConfiguration, field), min, max, FALSE }
 
@@ -82,6 +84,7 @@ static const Setting settings[] = {
         {"guestlock", "DefaultDriver", set_default_driver},
         {"guestlock", "OnLeaseLost", set_on_lease_lost},
         {"guestlock", "RequireScope", set_require_scope},
+        SECONDS("guestlock", "CheckIntervalSec", check_interval, 1, 86400),
         {"guestlock", "HostName", set_host_name},
         {"guestlock", "LockspaceDirectory", set_lockspace_directory},
         {"guestlock", "LvmLockspaceDirectory", set_lvm_lockspace_directory},
@@ -100,7 +103,7 @@ static const Setting settings[] = {
         NUMBER("MaxStuckPerUid", max_stuck_per_uid, 1, 1024),
         NUMBER("MaxWorkerThreads", max_worker_threads, 1, 1024),
         NUMBER("MaxWorkerThreadsPerUid", max_worker_threads_per_uid, 1, 1024),
-        {"limits", "StorageTimeoutSec", NULL, G_STRUCT_OFFSET(GlConfiguration, limits.storage_timeout), 1, 3600, TRUE},
+        SECONDS("limits", "StorageTimeoutSec", limits.storage_timeout, 1, 3600),
 };
 
 static gboolean fail(GError **error, const char *path, const char *what) {
@@ -240,6 +243,7 @@ GlConfiguration *gl_configuration_load(const char *path, GError **error) {
         configuration->on_lease_lost = GL_LOSS_PAUSE;
         configuration->require_scope = GL_SCOPE_MOUNT;
         configuration->max_calls_per_uid = 256;
+        configuration->check_interval = 60 * G_USEC_PER_SEC;
         configuration->max_dialogs_per_uid = 4;
         configuration->max_stuck_per_uid = 8;
         configuration->max_worker_threads = 64;

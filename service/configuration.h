@@ -13,6 +13,7 @@ typedef struct {
         char *lockspace_directory; /* (owned) (nullable) these are absolute */
         char *lvm_lockspace_directory; /* (owned) (nullable) */
         char *scsi_lockspace_directory; /* (owned) (nullable) */
+        guint64 check_interval; /* µs */
         GlLimits limits;
         guint max_calls_per_uid; /* not answered yet */
         guint max_dialogs_per_uid;

@@ -10,6 +10,7 @@
 #include "driver-set.h"
 #include "log.h"
 #include "process/process.h"
+#include "storage/source.h"
 
 /*
  * One loop: whoever has called the core pumps, and the pump takes changes out of it until there are none. Carrying out
@@ -82,6 +83,12 @@ static void record_generation(const GlNode *node, GlMode mode, guint64 generatio
         gl_store_record_generation(((GlService *) user_data)->store, node, mode, generation);
 }
 
+static const char *storage_of(const GlResource *resource, gpointer user_data) {
+        const GlSource *source = resource->source.box;
+
+        return source && source->storage ? source->storage : "";
+}
+
 /* --- carrying out changes --- */
 
 static void job_done(GlJob *job, gpointer user_data) {
@@ -147,7 +154,8 @@ static void log_about(const GlChange *change, int priority, const char *message_
 static void log_lost(const GlChange *change) {
         g_autofree char *text = g_strdup_printf("it has lost a lease (%s). %s", change->text, change->message);
 
-        log_about(change, LOG_ERR, GL_MESSAGE_LEASE_LOST, g_array_index(change->items, GlItem, 0).name, text);
+        log_about(change, LOG_ERR, GL_MESSAGE_LEASE_LOST,
+                  change->items->len > 0 ? g_array_index(change->items, GlItem, 0).name : NULL, text);
 }
 
 static void carry_out(GlService *service, GlChange *change) {
@@ -168,6 +176,9 @@ static void carry_out(GlService *service, GlChange *change) {
                 break;
         case GL_CHANGE_STORAGE_HANGS:
                 log_about(change, LOG_WARNING, GL_MESSAGE_STORAGE_HANGS, change->text, change->message);
+                return;
+        case GL_CHANGE_PATH_MOVED:
+                log_about(change, LOG_WARNING, GL_MESSAGE_PATH_MOVED, change->text, change->message);
                 return;
         case GL_CHANGE_DRAINS_SLOWLY:
                 log_about(change, LOG_WARNING, GL_MESSAGE_DRAINING_IS_SLOW, change->text, change->message);
@@ -231,14 +242,16 @@ static gboolean open_store(GlService *service, const GlServiceOptions *options, 
         if (!options->runtime_dir)
                 return TRUE;
         service->store = gl_store_new(options->runtime_dir, options->state_dir, gl_boot_id(), error);
-        *hooks = (GlCoreHooks){save, forget, record_generation};
+        hooks->save = save;
+        hooks->forget = forget;
+        hooks->record_generation = record_generation;
         return service->store != NULL;
 }
 
 GlService *gl_service_new(sd_event *event, const GlServiceOptions *options, GError **error) {
         const GlConfiguration *configuration = options->configuration;
         g_autoptr(GlService) service = g_new0(GlService, 1);
-        GlCoreHooks hooks = {};
+        GlCoreHooks hooks = {.storage_of = storage_of};
         int r;
 
         service->event = sd_event_ref(event);
@@ -262,6 +275,7 @@ GlService *gl_service_new(sd_event *event, const GlServiceOptions *options, GErr
         service->core = gl_core_new(&configuration->limits, options->host_id, options->host_name, &hooks, service);
         gl_core_set_defaults(service->core, configuration->default_driver, configuration->on_lease_lost,
                              configuration->require_scope);
+        gl_core_set_check_interval(service->core, configuration->check_interval);
         service->drivers = gl_driver_set_new(service->core, options->driver_dir);
         if (service->store)
                 gl_store_load_generations(service->store, service->core);

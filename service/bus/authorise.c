@@ -46,7 +46,37 @@ static void add_resource_details(GPtrArray *question, const GlWanted *wanted) {
         add_detail(question, "mode", gl_mode_to_string(wanted->mode));
 }
 
+static void add_revoked_details(GPtrArray *question, const GlCall *call) {
+        const GlArguments *arguments = &call->arguments;
+        const GlResource *resource = arguments->all
+                                             ? NULL
+                                             : gl_guest_find_resource(call->guest, arguments->type, arguments->name);
+
+        if (arguments->all)
+                return;
+        add_detail(question, "resource-type", gl_resource_type_to_string(arguments->type));
+        if (resource && resource->source.box)
+                add_detail(question, "resource", ((const GlSource *) resource->source.box)->canonical);
+        add_detail(question, "resource-given", arguments->name);
+        if (resource)
+                add_detail(question, "mode", gl_mode_to_string(resource->mode));
+}
+
+/* By what is there now: StartGuest may be about to begin anew with a guest that was released. */
+gboolean gl_call_is_restricted(const GlCall *call) {
+        const GlGuest *guest;
+
+        if (call->method->right != GL_RIGHT_CHANGE && call->method->right != GL_RIGHT_ACQUIRE)
+                return FALSE;
+        guest = gl_core_find_guest(call->bus->parts.core, call->owner_uid, call->uuid);
+        return guest && guest->restricted;
+}
+
 static const char *action_for(const GlCall *call) {
+        if (call->method->right == GL_RIGHT_REVOKE)
+                return "revoke";
+        if (gl_call_is_restricted(call))
+                return "manage";
         if (gl_call_uid(call) == call->owner_uid)
                 return call->method->right == GL_RIGHT_ACQUIRE ? "acquire" : NULL;
         return call->arguments.kill ? "revoke" : "manage";
@@ -73,8 +103,13 @@ static void collect_questions(GlCall *call) {
                 add_resource_details(question, &g_array_index(call->wanted, GlWanted, i));
                 add_question(call, question);
         }
-        if (action && call->wanted->len == 0)
-                add_question(call, new_question(call, action));
+        if (action && call->wanted->len == 0) {
+                GPtrArray *question = new_question(call, action);
+
+                if (call->method->right == GL_RIGHT_REVOKE)
+                        add_revoked_details(question, call);
+                add_question(call, question);
+        }
         /* Somebody else's process: its owner could be made to lose it through a lease that fails. */
         if (call->process && !gl_process_belongs_to(call->process, call->owner_uid) &&
             g_strcmp0(action, "manage") != 0)

@@ -108,14 +108,14 @@ static int send_released(GlBus *bus, const GlChange *change) {
 
 static int send_lost(GlBus *bus, const GlChange *change) {
         __attribute__((cleanup(sd_bus_message_unrefp))) sd_bus_message *signal = NULL;
-        const GlItem *item = &g_array_index(change->items, GlItem, 0);
+        const GlItem *item = change->items->len > 0 ? &g_array_index(change->items, GlItem, 0) : NULL;
         int r = new_signal(bus, change->guest, "LeaseLost", &signal);
 
         if (r >= 0)
-                r = sd_bus_message_append(signal, "sssa{sv}", gl_resource_type_to_string(item->type), item->name,
-                                          change->text, 2, "action", "s",
-                                          gl_loss_action_to_string(change->guest->on_lease_lost), "message", "s",
-                                          change->message);
+                r = sd_bus_message_append(signal, "sssa{sv}", item ? gl_resource_type_to_string(item->type) : "guest",
+                                          item ? item->name : change->guest->uuid, change->text, 3, "action", "s",
+                                          gl_loss_action_to_string(change->action), "remaining-usec", "t",
+                                          change->remaining, "message", "s", change->message);
         return r < 0 ? r : sd_bus_send(bus->connection, signal, NULL);
 }
 
@@ -170,6 +170,7 @@ void gl_bus_announce(GlBus *bus, const GlChange *change) {
                 else
                         gl_call_reply(change->call, change);
                 break;
+        case GL_CHANGE_PATH_MOVED:
         case GL_CHANGE_STORAGE_HANGS:
         case GL_CHANGE_DRAINS_SLOWLY:
         case GL_CHANGE_WATCH_PROCESS:

@@ -263,11 +263,21 @@ static gboolean find_guest(GlCall *call, GError **error) {
         return FALSE;
 }
 
+/* The guest may have been restricted while somebody was asked. */
+static gboolean is_still_allowed(GlCall *call, GError **error) {
+        if (call->may_manage || !gl_call_is_restricted(call))
+                return TRUE;
+        g_set_error(error, GL_ERROR, GL_ERROR_ACCESS_DENIED,
+                    "The leases of guest %s are for those to change who may manage (org.guestlock1.manage).",
+                    call->uuid);
+        return FALSE;
+}
+
 void gl_call_authorised(GlCall *call) {
         g_autoptr(GError) error = NULL;
         GlBus *bus = call->bus;
 
-        if (!find_guest(call, &error)) {
+        if (!find_guest(call, &error) || !is_still_allowed(call, &error)) {
                 gl_call_fail(call, error);
                 return;
         }

@@ -19,7 +19,9 @@ typedef struct GlCall GlCall;
 typedef enum {
         GL_RIGHT_NOTHING, /* everybody may */
         GL_RIGHT_OWN,     /* to be the owner: looking, giving back */
-        GL_RIGHT_ACQUIRE, /* the action `acquire` */
+        GL_RIGHT_CHANGE,  /* the same, but `manage` where the guest is restricted: changing its leases */
+        GL_RIGHT_ACQUIRE, /* the action `acquire`, or `manage` likewise */
+        GL_RIGHT_REVOKE,  /* the action `revoke`, also of the owner */
         GL_RIGHT_LOAD_DRIVER, /* about no guest: the action `load-driver`, whoever asks */
 } GlRight;
 
@@ -66,8 +68,11 @@ typedef struct {
         GlScope scope;
         GPtrArray *resources; /* (owned) (nullable) type and name, one after the other */
         GlResourceType type; /* of a resource that is only named */
+        gboolean all;        /* of a Revoke */
+        const char *reason;
         const char *parameter;
         guint32 parameter_number;
+        gboolean has_parameter_number;
 } GlArguments;
 
 struct GlCall {
@@ -121,6 +126,8 @@ void gl_calls_forget(GlBus *bus);
 void gl_calls_take_turns(GlBus *bus);
 
 /* --- authorise.c --- */
+/* Only who may manage may make CALL, now: it changes the leases of a guest that was restricted. */
+gboolean gl_call_is_restricted(const GlCall *call);
 /* Asks what has to be asked and goes on with gl_call_authorised() or gl_call_fail(). */
 void gl_call_authorise(GlCall *call);
 void gl_call_authorised(GlCall *call);

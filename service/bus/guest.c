@@ -256,6 +256,40 @@ static int fill_pid(GlCall *call, const GlChange *change, sd_bus_message *reply)
         return sd_bus_message_append(reply, "u", change->pid);
 }
 
+static void run_restrict(GlCall *call) {
+        GlRequest request = gl_call_request(call);
+        g_autoptr(GError) error = NULL;
+        gboolean done = gl_core_restrict(call->bus->parts.core, &request, call->guest, &error);
+
+        answer(call, done, error);
+}
+
+static gboolean read_revoke(GlCall *call, GError **error) {
+        const GlLimits *limits = call->bus->parts.limits;
+        GlArguments *arguments = &call->arguments;
+        const GlOption options[] = {{"kill", 'b', &arguments->kill, NULL}, {}};
+        const char *type;
+        int r = sd_bus_message_read(call->message, "sss", &type, &arguments->name, &arguments->reason);
+
+        if (r < 0)
+                return gl_refuse_malformed(r, error);
+        arguments->all = !type[0] && !arguments->name[0];
+        return (arguments->all || (gl_read_type(type, &arguments->type, error) &&
+                                   gl_check_resource_name(limits, arguments->type, arguments->name, error))) &&
+               gl_check_reason(limits, arguments->reason, error) && gl_options_read(call->message, options, error);
+}
+
+static void run_revoke(GlCall *call) {
+        const GlArguments *arguments = &call->arguments;
+        const GlRevocation revocation = {arguments->all, arguments->type, arguments->name, arguments->reason,
+                                         arguments->kill};
+        GlRequest request = gl_call_request(call);
+        g_autoptr(GError) error = NULL;
+        gboolean done = gl_core_revoke(call->bus->parts.core, &request, call->guest, &revocation, &error);
+
+        answer(call, done, error);
+}
+
 static gboolean read_shutdown(GlCall *call, GError **error) {
         const GlOption options[] = {{"kill", 'b', &call->arguments.kill, NULL}, {}};
 
@@ -384,12 +418,14 @@ METHOD(on_register, GL_RIGHT_ACQUIRE, read_register, prepare_register, run_regis
 METHOD(on_register_fd, GL_RIGHT_ACQUIRE, read_register_fd, prepare_register, run_register, NULL)
 METHOD(on_acquire, GL_RIGHT_ACQUIRE, gl_read_acquire_options, NULL, gl_call_run_acquire, fill_generation)
 METHOD(on_inquire, GL_RIGHT_OWN, gl_read_no_options, NULL, run_inquire, fill_text)
-METHOD(on_release, GL_RIGHT_OWN, gl_read_no_options, NULL, run_release, fill_text)
+METHOD(on_release, GL_RIGHT_CHANGE, gl_read_no_options, NULL, run_release, fill_text)
 METHOD(on_plug, GL_RIGHT_ACQUIRE, read_plug, prepare_plug, run_plug, fill_generation)
 METHOD(on_plug_fd, GL_RIGHT_ACQUIRE, read_plug_fd, prepare_plug, run_plug, fill_generation)
-METHOD(on_unplug, GL_RIGHT_OWN, read_unplug, NULL, run_unplug, NULL)
-METHOD(on_set_child, GL_RIGHT_OWN, read_set_child, NULL, run_set_child, NULL)
+METHOD(on_unplug, GL_RIGHT_CHANGE, read_unplug, NULL, run_unplug, NULL)
+METHOD(on_set_child, GL_RIGHT_CHANGE, read_set_child, NULL, run_set_child, NULL)
 METHOD(on_get_child, GL_RIGHT_OWN, read_get_child, NULL, run_get_child, fill_pid)
+METHOD(on_restrict, GL_RIGHT_OWN, gl_read_no_options, NULL, run_restrict, NULL)
+METHOD(on_revoke, GL_RIGHT_REVOKE, read_revoke, NULL, run_revoke, NULL)
 METHOD(on_shutdown, GL_RIGHT_OWN, read_shutdown, NULL, run_shutdown, NULL)
 METHOD(on_free, GL_RIGHT_OWN, gl_read_no_options, NULL, run_free, NULL)
 
@@ -425,6 +461,10 @@ static const sd_bus_vtable guest_vtable[] = {
                                 SD_BUS_NO_RESULT, on_set_child, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("GetChild", SD_BUS_ARGS("a{sv}", options),
                                 SD_BUS_RESULT("u", pid), on_get_child, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Restrict", SD_BUS_ARGS("a{sv}", options),
+                                SD_BUS_NO_RESULT, on_restrict, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Revoke", SD_BUS_ARGS("s", type, "s", name, "s", reason, "a{sv}", options),
+                                SD_BUS_NO_RESULT, on_revoke, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Shutdown", SD_BUS_ARGS("a{sv}", options),
                                 SD_BUS_NO_RESULT, on_shutdown, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Free", SD_BUS_ARGS("a{sv}", options),

@@ -110,7 +110,7 @@ static int fill_started(GlCall *call, const GlChange *answer, sd_bus_message *re
         return sd_bus_message_append(reply, "ot", path, answer->generation);
 }
 
-/* --- GetGuest, GetGuestByPID --- */
+/* --- GetGuest --- */
 
 static gboolean read_get(GlCall *call, GError **error) {
         int r = sd_bus_message_read(call->message, "s", &call->arguments.uuid);
@@ -135,6 +135,32 @@ static void run_get(GlCall *call) {
         error = g_error_new(GL_ERROR, GL_ERROR_NO_SUCH_GUEST, "There is no guest %s of yours or of root.", call->uuid);
         gl_call_fail(call, error);
 }
+
+/* --- AttachGuest --- */
+
+static gboolean read_attach(GlCall *call, GError **error) {
+        GlArguments *arguments = &call->arguments;
+        const GlOption options[] = {{"pid", 'u', &arguments->parameter_number, &arguments->has_parameter_number}, {}};
+
+        return read_get(call, error) && gl_options_read(call->message, options, error);
+}
+
+static void run_attach(GlCall *call) {
+        const GlArguments *arguments = &call->arguments;
+        g_autoptr(GError) error = NULL;
+        GlChange answer = {};
+
+        answer.guest = gl_core_find_guest(call->bus->parts.core, call->owner_uid, call->uuid);
+        if (!answer.guest)
+                g_set_error(&error, GL_ERROR, GL_ERROR_NO_SUCH_GUEST, "There is no guest %s of yours.", call->uuid);
+        if (answer.guest &&
+            gl_core_may_attach(answer.guest, arguments->has_parameter_number, arguments->parameter_number, &error))
+                gl_call_reply(call, &answer);
+        else
+                gl_call_fail(call, error);
+}
+
+/* --- GetGuestByPID --- */
 
 static gboolean read_pid(GlCall *call, GError **error) {
         int r = sd_bus_message_read(call->message, "u", &call->arguments.parameter_number);
@@ -253,6 +279,7 @@ static int get_count(sd_bus *connection, const char *path, const char *interface
 
 METHOD(create_guest, GL_RIGHT_ACQUIRE, read_create, prepare_own, run_create, fill_path)
 METHOD(start_guest, GL_RIGHT_ACQUIRE, read_start, prepare_own, run_start, fill_started)
+METHOD(attach_guest, GL_RIGHT_OWN, read_attach, prepare_own, run_attach, fill_path)
 METHOD(get_guest, GL_RIGHT_NOTHING, read_get, NULL, run_get, fill_path)
 METHOD(get_guest_by_pid, GL_RIGHT_NOTHING, read_pid, NULL, run_get_by_pid, fill_path)
 
@@ -263,6 +290,8 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("StartGuest",
                                 SD_BUS_ARGS("s", uuid, "s", name, "a(sssa{sv})", resources, "a{sv}", options),
                                 SD_BUS_RESULT("o", guest, "t", generation), start_guest, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("AttachGuest", SD_BUS_ARGS("s", uuid, "a{sv}", options), SD_BUS_RESULT("o", guest),
+                                attach_guest, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("GetGuest", SD_BUS_ARGS("s", uuid), SD_BUS_RESULT("o", guest), get_guest,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("GetGuestByPID", SD_BUS_ARGS("u", pid), SD_BUS_RESULT("o", guest), get_guest_by_pid,

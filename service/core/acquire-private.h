@@ -53,6 +53,17 @@ void gl_op_set_acquire_spec(GlCore *core, GlOp *op, const GlAcquireSpec *spec);
  */
 gboolean gl_op_check_state_generations(GlCore *core, GlOp *op, GError **error);
 
+/* --- regain.c: Acquire in state lost --- */
+
+/* FALSE: it has failed, or has a job out about what is lost, which comes back to gl_op_lost_job_done(). */
+gboolean gl_op_is_ready_to_take(GlCore *core, GlOp *op);
+void gl_op_lost_job_done(GlCore *core, GlOp *op, GlJob *job, GPtrArray *resources);
+/* Whether RESOURCE, which is lost, has kept its lock, and needs not be taken. */
+gboolean gl_op_regains(const GlOp *op, const GlResource *resource);
+/* What has kept its lock is held again; and lost again, since the grant could not be saved. */
+void gl_op_regain(GlCore *core, GlOp *op);
+void gl_op_lose_again(GlCore *core, GlOp *op);
+
 /* --- grant.c: the answer --- */
 
 /*

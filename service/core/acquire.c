@@ -9,8 +9,9 @@
  */
 
 static void attempt_acquire(GlCore *core, GlOp *op);
+static void acquire_job_done(GlCore *core, GlOp *op, GlJob *job, GPtrArray *resources);
 
-const GlOpKind gl_acquire_kind = {"Acquire", attempt_acquire, gl_op_taken};
+const GlOpKind gl_acquire_kind = {"Acquire", attempt_acquire, acquire_job_done};
 
 gboolean gl_op_is_acquire(const GlOp *op) {
         return op->kind == &gl_acquire_kind || op->kind == &gl_start_kind || op->kind == &gl_plug_kind ||
@@ -34,7 +35,7 @@ static gboolean collect_missing(GlCore *core, GlOp *op) {
                         continue;
                 if (gl_resource_is_busy(resource) || resource->state == GL_RESOURCE_DRAINING)
                         idle = FALSE;
-                if (resource->state != GL_RESOURCE_HELD)
+                if (resource->state != GL_RESOURCE_HELD && !gl_op_regains(op, resource))
                         g_ptr_array_add(op->resources, resource);
         }
         return idle;
@@ -142,8 +143,15 @@ static void attempt_acquire(GlCore *core, GlOp *op) {
                 return;
         if (!op->register_only && !collect_missing(core, op))
                 gl_op_settle_acquire(core, op);
-        else
+        else if (op->register_only || gl_op_is_ready_to_take(core, op))
                 gl_op_attempt_to_take(core, op);
+}
+
+static void acquire_job_done(GlCore *core, GlOp *op, GlJob *job, GPtrArray *resources) {
+        if (job->kind == GL_JOB_TAKE)
+                gl_op_taken(core, op, job, resources);
+        else
+                gl_op_lost_job_done(core, op, job, resources);
 }
 
 /* --- the call --- */

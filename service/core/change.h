@@ -14,7 +14,12 @@ typedef enum {
         GL_CHANGE_PROPERTIES,      /* `properties`: which of the guest's */
         GL_CHANGE_LEASES_ACQUIRED, /* `generation`, `items` */
         GL_CHANGE_LEASES_RELEASED, /* `reason`, `items` */
-        GL_CHANGE_LEASE_LOST,      /* one item; `text` is the reason, `message` a sentence */
+        /*
+         * One item, or none where the guest was leased alone; `text` is the reason, `message` a sentence, `action` what
+         * is done to the guest, `remaining` the time until then.
+         */
+        GL_CHANGE_LEASE_LOST,
+        GL_CHANGE_PATH_MOVED,      /* for an operator: `text` is the resource, `message` a sentence */
         GL_CHANGE_STORAGE_HANGS,   /* for an operator: `text` is the resource, `message` a sentence */
         GL_CHANGE_DRAINS_SLOWLY,   /* likewise */
         GL_CHANGE_WATCH_PROCESS,   /* `process`: tell gl_core_process_gone() when it is */
@@ -56,6 +61,8 @@ typedef struct {
         GlProcessRole role;
         GlProcessRef process;
         int signal;
+        GlLossAction action;
+        guint64 remaining; /* µs */
         GlJob *job;
         GError *error;
         guint32 pid; /* GetChild's result */

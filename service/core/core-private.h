@@ -55,6 +55,7 @@ struct GlOp {
         gint64 retry_at;    /* tried again at the latest; 0: when something changed */
         gint64 not_before;  /* nor earlier: only asking again tells, and not too often */
         gboolean waiting;   /* announced as waiting in the queue */
+        GPtrArray *regained; /* (owned) (nullable) of GlResource (borrowed): lost, and their locks are still ours */
         char *in_the_way;   /* (nullable) the sentence of the last conflict */
         GError *cancelled;  /* (nullable) give back what the jobs bring, and end with this */
 
@@ -71,7 +72,7 @@ typedef struct {
         gboolean removing;  /* goes as soon as no operation is left */
         gboolean exiting;   /* its processes are gone, its leases not yet */
         gboolean releasing; /* Release or Shutdown has jobs out */
-        gboolean stopped_by_us;
+        gboolean killing;   /* it was asked to end because of a loss, and will be made to */
         GPtrArray *ghosts;  /* of GlResource: lost and unplugged; they block others until the process is gone */
         gint64 released_at; /* monotonic */
 } GlGuestData;
@@ -103,6 +104,9 @@ struct GlCore {
         GPtrArray *dirty;   /* of GlGuest: properties to announce */
         guint64 last_job;
         gint64 now, realtime;
+        guint64 check_interval; /* µs; 0: never */
+        gint64 check_at;        /* 0: nothing to check yet */
+        GHashTable *lanes;      /* of check.c, by their keys */
         guint n_leases;
         gboolean again; /* something changed that a parked operation may wait for */
         guint depth;    /* of gl_core_enter() */
@@ -139,6 +143,8 @@ void gl_guest_set_state(GlCore *core, GlGuest *guest, GlGuestState state);
 gboolean gl_guest_save(GlCore *core, GlGuest *guest, GError **error);
 void gl_guest_bind(GlCore *core, GlGuest *guest, GlProcessRole role, const GlProcessRef *process);
 void gl_guest_unbind(GlCore *core, GlGuest *guest, GlProcessRole role);
+/* SIGNAL to its process in ROLE, if it has one. */
+void gl_guest_signal(GlCore *core, GlGuest *guest, GlProcessRole role, int signal);
 void gl_guest_insert(GlCore *core, GlGuest *guest);
 /* Takes it off the bus; it is freed with the change. Only without operations. */
 void gl_guest_remove(GlCore *core, GlGuest *guest);
@@ -196,6 +202,10 @@ void gl_resource_set_state(GlCore *core, GlResource *resource, GlResourceState s
 static inline gboolean gl_resource_is_busy(const GlResource *resource) {
         return resource->job != 0 || resource->retaking;
 }
+/* Whether its row in the table goes with what was taken for it; what is lost stays blocked. */
+static inline gboolean gl_resource_may_be_free(const GlResource *resource) {
+        return resource->state == GL_RESOURCE_REGISTERED || resource->unblocked;
+}
 /* Whether any of the guest's has something out, or is in STATE. */
 gboolean gl_guest_any_busy(const GlGuest *guest);
 gboolean gl_guest_any_in(const GlGuest *guest, GlResourceState state);
@@ -238,6 +248,24 @@ static inline GlMode gl_op_mode(const GlOp *op, const GlResource *resource) {
 GlJob *gl_op_new_job(GlCore *core, GlOp *op, GlJobKind kind, GPtrArray *resources);
 void gl_op_start_job(GlCore *core, GlOp *op, GlJob *job);
 void gl_core_forget_jobs(GlCore *core);
+
+/* --- losses (loss.c) --- */
+/*
+ * RESOURCES of one guest, which are held, are lost: that is saved, announced, and acted on, with the guest's own action
+ * or with KILL. None, of a guest that is leased alone: so is the guest.
+ */
+void gl_core_lose(GlCore *core, GlGuest *guest, GPtrArray *resources, GlLossReason reason, const char *message,
+                  gboolean kill);
+/* Acts on a loss of before once more. */
+void gl_core_kill_for_loss(GlCore *core, GlGuest *guest);
+
+/* --- the periodic check (check.c) --- */
+/* When the next one is due; G_MAXINT64: never. */
+gint64 gl_core_next_check(GlCore *core);
+void gl_core_begin_check(GlCore *core);
+void gl_core_check_done(GlCore *core, GlJob *job);
+gboolean gl_core_is_checking(GlCore *core, const char *driver);
+GHashTable *gl_core_lanes_new(void);
 
 /* --- giving back, from anywhere --- */
 /* Gives RESOURCES back in the background and drops their claims then; with REMOVE the resources go too. */

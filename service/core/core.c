@@ -40,6 +40,7 @@ GlCore *gl_core_new(const GlLimits *limits, const char *host_id, const char *hos
         core->last_generations = g_hash_table_new_full(gl_node_hash, gl_node_equal, NULL, g_free);
         core->table = gl_table_new();
         core->dirty = g_ptr_array_new();
+        core->lanes = gl_core_lanes_new();
 
         return core;
 }
@@ -76,6 +77,7 @@ void gl_core_free(GlCore *core) {
         gl_table_free(core->table);
         gl_table_free(core->ahead);
         g_ptr_array_unref(core->dirty);
+        g_hash_table_unref(core->lanes);
         g_free(core->default_driver);
         g_free(core->host_id);
         g_free(core->host_name);
@@ -222,6 +224,17 @@ void gl_guest_bind(GlCore *core, GlGuest *guest, GlProcessRole role, const GlPro
         if (!guest->hidden)
                 pids_add(core, process->pid, guest);
         gl_core_touch(core, guest, pid_property(role));
+}
+
+void gl_guest_signal(GlCore *core, GlGuest *guest, GlProcessRole role, int signal) {
+        const GlProcessRef *process = &guest->processes[role];
+        GlChange *change;
+
+        if (process->pid == 0)
+                return;
+        change = gl_core_emit(core, GL_CHANGE_SIGNAL_PROCESS, guest);
+        change->process = (GlProcessRef){process->pid, process->start_time, gl_handle_ref(process->handle)};
+        change->signal = signal;
 }
 
 gboolean gl_core_set_child(GlCore *core, const GlRequest *request, GlGuest *guest, const GlProcessRef *child,

@@ -24,6 +24,8 @@ typedef struct {
         void (*forget)(const GlGuest *guest, gpointer user_data);
         /* MODE of NODE was granted with GENERATION; kept across reboots. */
         void (*record_generation)(const GlNode *node, GlMode mode, guint64 generation, gpointer user_data);
+        /* Which storage the resource is on: what is on another one is checked by itself. (borrowed) */
+        const char *(*storage_of)(const GlResource *resource, gpointer user_data);
 } GlCoreHooks;
 
 /* Who asks, and when. */
@@ -72,6 +74,9 @@ void gl_core_free(GlCore *core);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GlCore, gl_core_free)
 
 void gl_core_set_defaults(GlCore *core, const char *driver, GlLossAction on_lease_lost, GlScope require_scope);
+
+/* What is held is checked every INTERVAL µs; 0, as at first: never. */
+void gl_core_set_check_interval(GlCore *core, guint64 interval);
 
 /* The drivers there are, with what each can do (borrowed until it is removed): see core/capabilities.h. */
 void gl_core_add_driver(GlCore *core, const char *name, const char *const *capabilities);
@@ -147,6 +152,21 @@ void gl_core_get_child(GlCore *core, const GlRequest *request, GlGuest *guest, g
 
 void gl_core_shutdown(GlCore *core, const GlRequest *request, GlGuest *guest, gboolean kill);
 void gl_core_free_guest(GlCore *core, const GlRequest *request, GlGuest *guest);
+
+/* Of AttachGuest: GUEST runs already, and PID, if HAS_PID, is its process or its supervisor. */
+gboolean gl_core_may_attach(const GlGuest *guest, gboolean has_pid, guint32 pid, GError **error);
+gboolean gl_core_restrict(GlCore *core, const GlRequest *request, GlGuest *guest, GError **error);
+
+typedef struct {
+        gboolean all;
+        GlResourceType type; /* not with `all`, and so the name */
+        const char *name;
+        const char *reason; /* the administrator's, for people */
+        gboolean kill;
+} GlRevocation;
+
+gboolean gl_core_revoke(GlCore *core, const GlRequest *request, GlGuest *guest, const GlRevocation *revocation,
+                        GError **error);
 
 /* --- what happens by itself; NOW as in a request --- */
 

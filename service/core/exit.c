@@ -46,10 +46,22 @@ static void finish_exit(GlCore *core, GlOp *op) {
 }
 
 static void given_back_on_exit(GlCore *core, GlOp *op, GPtrArray *resources) {
-        for (guint i = 0; op->last_state && i < resources->len; i++)
-                gl_state_string_add(op->last_state, g_ptr_array_index(resources, i));
-        gl_core_announce_released(core, op->guest, resources, exit_reason(core, op->guest));
-        gl_core_mark_given_back(core, resources);
+        g_autoptr(GPtrArray) listed = g_ptr_array_new();
+
+        for (guint i = 0; i < resources->len; i++) {
+                GlResource *resource = g_ptr_array_index(resources, i);
+
+                /* One that was unplugged is spoken of no more. */
+                if (g_ptr_array_find(op->guest->resources, resource, NULL))
+                        g_ptr_array_add(listed, resource);
+                else
+                        gl_resource_drop_claim(core, resource);
+        }
+        for (guint i = 0; op->last_state && i < listed->len; i++)
+                gl_state_string_add(op->last_state, g_ptr_array_index(listed, i));
+        if (listed->len > 0)
+                gl_core_announce_released(core, op->guest, listed, exit_reason(core, op->guest));
+        gl_core_mark_given_back(core, listed);
         gl_op_park(op, 0);
         core->again = TRUE;
 }
@@ -98,6 +110,15 @@ static void exit_job_done(GlCore *core, GlOp *op, GlJob *job, GPtrArray *resourc
         }
 }
 
+/* What was lost and unplugged may still be locked, and written to. */
+static void add_ghosts(const GlGuest *guest, GPtrArray *draining) {
+        GPtrArray *ghosts = gl_guest_data(guest)->ghosts;
+
+        for (guint i = 0; i < ghosts->len; i++)
+                if (((GlResource *) g_ptr_array_index(ghosts, i))->lease)
+                        g_ptr_array_add(draining, g_ptr_array_index(ghosts, i));
+}
+
 static void attempt_exit(GlCore *core, GlOp *op) {
         GlGuest *guest = op->guest;
         g_autoptr(GPtrArray) draining = NULL, without = NULL;
@@ -109,6 +130,7 @@ static void attempt_exit(GlCore *core, GlOp *op) {
                 return;
         }
         draining = gl_guest_resources_in(guest, GL_RESOURCE_DRAINING);
+        add_ghosts(guest, draining);
         without = g_ptr_array_new();
         for (guint i = 0; i < draining->len; i++) {
                 GlResource *resource = g_ptr_array_index(draining, i);
@@ -129,7 +151,8 @@ void gl_core_begin_exit(GlCore *core, GlGuest *guest) {
         if (data->exiting)
                 return;
         data->exiting = TRUE;
-        data->stopped_by_us = FALSE;
+        data->killing = FALSE;
+        guest->stopped_by_us = FALSE;
         for (guint i = 0; i < guest->resources->len; i++) {
                 GlResource *resource = g_ptr_array_index(guest->resources, i);
 

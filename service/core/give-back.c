@@ -67,7 +67,7 @@ static void undo_job_done(GlCore *core, GlOp *op, GlJob *job, GPtrArray *resourc
         for (guint i = 0; i < resources->len; i++) {
                 GlResource *resource = g_ptr_array_index(resources, i);
 
-                if (resource->state == GL_RESOURCE_REGISTERED)
+                if (gl_resource_may_be_free(resource))
                         gl_resource_drop_claim(core, resource);
                 else if (resource->claim)
                         resource->claim->pending = FALSE;

@@ -27,6 +27,7 @@ static void grant_targets(GlCore *core, GlOp *op, GlJob *job, guint64 generation
                 resource->mtime = target->mtime;
                 resource->since = core->realtime;
                 resource->claim->pending = FALSE;
+                resource->broken = resource->unblocked = FALSE;
                 gl_resource_set_state(core, resource, GL_RESOURCE_HELD);
         }
 }
@@ -46,15 +47,11 @@ void gl_op_note_generations(GlCore *core, GlOp *op, guint64 generation) {
 
 /* A guest that we stopped when it lost a lease goes on now that it has it back, unchanged. */
 static void continue_guest(GlCore *core, GlGuest *guest) {
-        const GlProcessRef *process = &guest->processes[GL_PROCESS_GUEST];
-        GlChange *change;
-
-        if (!gl_guest_data(guest)->stopped_by_us || process->pid == 0)
+        if (!guest->stopped_by_us)
                 return;
-        gl_guest_data(guest)->stopped_by_us = FALSE;
-        change = gl_core_emit(core, GL_CHANGE_SIGNAL_PROCESS, guest);
-        change->process = (GlProcessRef){process->pid, process->start_time, gl_handle_ref(process->handle)};
-        change->signal = SIGCONT;
+        guest->stopped_by_us = FALSE;
+        gl_guest_save(core, guest, NULL);
+        gl_guest_signal(core, guest, GL_PROCESS_GUEST, SIGCONT);
 }
 
 typedef struct {
@@ -100,11 +97,16 @@ static void before_clear(Before *before) {
 static void announce_grant(GlCore *core, GlOp *op, GlJob *job, const Before *before, guint64 generation) {
         GlChange *change;
 
-        if (!job && (!gl_guest_is_leased_alone(core, op->guest) || op->guest->state == before->state))
+        g_autoptr(GPtrArray) granted = g_ptr_array_copy(op->resources, NULL, NULL);
+
+        if (op->regained)
+                g_ptr_array_extend(granted, op->regained, NULL, NULL);
+        if (!job && granted->len == 0 &&
+            (!gl_guest_is_leased_alone(core, op->guest) || op->guest->state == before->state))
                 return;
         change = gl_core_emit(core, GL_CHANGE_LEASES_ACQUIRED, op->guest);
         change->generation = generation;
-        change->items = gl_items_of(op->resources);
+        change->items = gl_items_of(granted);
 }
 
 /* Puts the guest back as it was before the grant that could not be saved. */
@@ -112,6 +114,7 @@ static void take_back_grant(GlCore *core, GlOp *op, const Before *before, GError
         GlGuest *guest = op->guest;
 
         gl_guest_set_state(core, guest, before->state);
+        gl_op_lose_again(core, op);
         guest->generation = before->generation;
         guest->acquired_at = before->acquired_at;
         if (before->process.pid != 0)
@@ -156,6 +159,7 @@ static guint64 grant(GlCore *core, GlOp *op, GlJob *job) {
                 grant_targets(core, op, job, generation);
         if (op->process.pid != 0)
                 gl_guest_bind(core, guest, op->role, &op->process);
+        gl_op_regain(core, op);
         if (!op->register_only && !gl_guest_any_in(guest, GL_RESOURCE_LOST))
                 gl_guest_set_state(core, guest, GL_GUEST_HELD);
         if (guest->generation != before) {
@@ -194,8 +198,7 @@ static void unclaim(GlCore *core, GlOp *op) {
         for (guint i = 0; i < op->resources->len; i++) {
                 GlResource *resource = g_ptr_array_index(op->resources, i);
 
-                /* One that was lost stays blocked for others. */
-                if (resource->state == GL_RESOURCE_REGISTERED)
+                if (gl_resource_may_be_free(resource))
                         gl_resource_drop_claim(core, resource);
                 else if (resource->claim)
                         resource->claim->pending = FALSE;

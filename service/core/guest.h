@@ -46,6 +46,8 @@ typedef struct {
         guint64 keep_key; /* what the driver has it kept under, beyond the end of the service; 0: nothing */
         guint64 job;    /* id of the job that is out for it, 0: none */
         gboolean retaking; /* not yet taken again after a restart */
+        gboolean broken;    /* lost, and what is left of `lease` holds nothing */
+        gboolean unblocked; /* lost, but no process was there to write on: others may have it */
         char *drain_reason; /* (owned) (nullable) while draining: what still writes, in words */
 } GlResource;
 
@@ -72,6 +74,8 @@ struct GlGuest {
         GPtrArray *resources; /* of GlResource, in the order registered */
         gboolean transient; /* made by StartGuest without keep: goes when its guest ends */
         guint n_waiting; /* acquires that wait */
+        gboolean restricted; /* only who may manage changes its leases */
+        gboolean stopped_by_us; /* because of a loss */
         gboolean hidden; /* StartGuest has not succeeded yet: nobody may see it */
 
         gpointer core_data; /* the core's own */

@@ -27,7 +27,25 @@ typedef enum {
         GL_JOB_DRAIN,
         /* What do the images look like now? Sets `size` and `mtime`. Targets may be held or not. */
         GL_JOB_INSPECT,
+        /*
+         * Is every target, which is held, still held, and where does its name lead? Sets `found`, `whereabouts`, `size`
+         * and `mtime` of each, and for what is lost `loss` and `loss_message`. Cannot fail: what cannot be found out is
+         * unknown. Targets may be of several guests, and be given back or changed by another job meanwhile.
+         */
+        GL_JOB_CHECK,
 } GlJobKind;
+
+typedef enum {
+        GL_FOUND_UNKNOWN,
+        GL_FOUND_HELD,
+        GL_FOUND_LOST, /* a positive answer: it is not held any more */
+} GlFinding;
+
+typedef enum {
+        GL_WHEREABOUTS_UNKNOWN,
+        GL_WHEREABOUTS_HERE,      /* the name leads to what is held */
+        GL_WHEREABOUTS_ELSEWHERE, /* it leads to something else */
+} GlWhereabouts;
 
 /*
  * What an outer room made and the core only carries: made with g_atomic_rc_box_new(),
@@ -86,6 +104,10 @@ typedef struct {
         GlRecorded recorded; /* by TAKE and CHANGE_MODE: what the storage itself remembers, from before this job */
         gboolean drained;
         char *drain_reason; /* (owned) (nullable) what still writes, in words */
+        GlFinding found;
+        GlWhereabouts whereabouts;
+        GlLossReason loss;  /* with GL_FOUND_LOST */
+        char *loss_message; /* (owned) (nullable) a sentence, with GL_FOUND_LOST */
 } GlTarget;
 
 struct GlJob {

@@ -65,3 +65,14 @@ gboolean gl_check_resource_name(const GlLimits *limits, GlResourceType type, con
                 return refuse(error, "path", name, "is not absolute");
         return TRUE;
 }
+
+gboolean gl_check_reason(const GlLimits *limits, const char *reason, GError **error) {
+        if (!check_length("reason", reason, limits->string_bytes, error))
+                return FALSE;
+        if (!g_utf8_validate(reason, -1, NULL))
+                return refuse(error, "reason", reason, "is not UTF-8");
+        for (const char *c = reason; *c; c++)
+                if (g_ascii_iscntrl(*c))
+                        return refuse(error, "reason", reason, "has a control character");
+        return TRUE;
+}

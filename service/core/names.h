@@ -13,5 +13,7 @@ gboolean gl_check_guest_name(const GlLimits *limits, const char *name, GError **
 /* 1 to 32 of a-z, 0-9 and "-": nothing that would lead out of a directory. */
 gboolean gl_is_driver_name(const char *name);
 gboolean gl_check_driver_name(const char *name, GError **error);
+/* Of a Revoke: for people, and so no control characters. */
+gboolean gl_check_reason(const GlLimits *limits, const char *reason, GError **error);
 /* An absolute path for a disk, a key for a lease. */
 gboolean gl_check_resource_name(const GlLimits *limits, GlResourceType type, const char *name, GError **error);

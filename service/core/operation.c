@@ -158,6 +158,7 @@ void gl_op_free(GlCore *core, GlOp *op) {
         g_queue_unlink(&core->ops, &op->link);
         gl_guest_data(guest)->n_ops--;
         g_ptr_array_unref(op->resources);
+        g_clear_pointer(&op->regained, g_ptr_array_unref);
         gl_handle_unref(&op->process.handle);
         gl_state_string_free(op->state);
         g_clear_error(&op->cancelled);
@@ -362,11 +363,19 @@ void gl_op_start_job(GlCore *core, GlOp *op, GlJob *job) {
 
 void gl_core_job_done(GlCore *core, GlJob *job, gint64 now, gint64 realtime) {
         GlOutstanding *outstanding = job->core_data;
-        g_autoptr(GPtrArray) resources = g_ptr_array_ref(outstanding->resources);
-        GlGuest *guest = outstanding->guest;
-        GlOp *op = outstanding->op;
+        g_autoptr(GPtrArray) resources = NULL;
+        GlGuest *guest;
+        GlOp *op;
 
         gl_core_enter(core, now, realtime);
+        if (job->kind == GL_JOB_CHECK && !job->guest_uuid) { /* of all guests together */
+                gl_core_check_done(core, job);
+                gl_core_leave(core);
+                return;
+        }
+        resources = g_ptr_array_ref(outstanding->resources);
+        guest = outstanding->guest;
+        op = outstanding->op;
         outstanding_free(core, outstanding);
         job->core_data = NULL;
         for (guint i = 0; i < resources->len; i++)
@@ -434,7 +443,7 @@ static void earlier(gint64 *next, gint64 at) {
 }
 
 gint64 gl_core_next_tick(GlCore *core) {
-        gint64 next = G_MAXINT64;
+        gint64 next = gl_core_next_check(core);
 
         for (GList *link = core->outstanding.head; link; link = link->next) {
                 const GlOutstanding *outstanding = link->data;
@@ -462,6 +471,7 @@ static const char *what_follows(GlJobKind kind) {
                 return "It is done when it does.";
         case GL_JOB_INSPECT:
         case GL_JOB_DRAIN:
+        case GL_JOB_CHECK:
                 return "Nothing has been changed.";
         case GL_JOB_TAKE:
         case GL_JOB_CHANGE_MODE:
@@ -488,6 +498,8 @@ static void report_overdue(GlCore *core, GlOutstanding *outstanding) {
 
 void gl_core_tick(GlCore *core, gint64 now, gint64 realtime) {
         gl_core_enter(core, now, realtime);
+        if (gl_core_next_check(core) <= core->now)
+                gl_core_begin_check(core);
         for (GList *link = core->outstanding.head; link; link = link->next) {
                 GlOutstanding *outstanding = link->data;
 

@@ -68,9 +68,13 @@ static gboolean release_is_done(GlCore *core, GlOp *op) {
 
 static void begin_release(GlCore *core, GlOp *op) {
         g_autoptr(GPtrArray) held = gl_guest_resources_in(op->guest, GL_RESOURCE_HELD);
+        g_autoptr(GPtrArray) lost = gl_guest_resources_in(op->guest, GL_RESOURCE_LOST);
 
         gl_guest_data(op->guest)->releasing = TRUE;
         g_ptr_array_extend(op->resources, held, NULL, NULL);
+        /* What is lost is blocked no longer when there is no process. */
+        if (!gl_guest_has_process(op->guest))
+                g_ptr_array_extend(held, lost, NULL, NULL);
         if (!gl_op_start_job_with_leases(core, op, GL_JOB_GIVE_BACK, held))
                 given_back(core, op);
 }
@@ -101,17 +105,6 @@ static void attempt_shutdown(GlCore *core, GlOp *op) {
                 attempt_release(core, op);
 }
 
-static void signal_process(GlCore *core, GlGuest *guest, GlProcessRole role, int signal) {
-        const GlProcessRef *process = &guest->processes[role];
-        GlChange *change;
-
-        if (process->pid == 0)
-                return;
-        change = gl_core_emit(core, GL_CHANGE_SIGNAL_PROCESS, guest);
-        change->process = (GlProcessRef){process->pid, process->start_time, gl_handle_ref(process->handle)};
-        change->signal = signal;
-}
-
 static GError *error_running(const GlGuest *guest, const char *advice) {
         g_autofree char *who = gl_guest_describe(guest);
         guint32 pid = guest->processes[GL_PROCESS_GUEST].pid ?: guest->processes[GL_PROCESS_SUPERVISOR].pid;
@@ -130,8 +123,8 @@ void gl_core_shutdown(GlCore *core, const GlRequest *request, GlGuest *guest, gb
                 gl_op_fail(core, op, error_running(guest, "end it first, or give the option \"kill\""));
         } else {
                 gl_ops_cancel(core, waits_of, guest, "The guest has been shut down.");
-                signal_process(core, guest, GL_PROCESS_GUEST, SIGKILL);
-                signal_process(core, guest, GL_PROCESS_SUPERVISOR, SIGKILL);
+                gl_guest_signal(core, guest, GL_PROCESS_GUEST, SIGKILL);
+                gl_guest_signal(core, guest, GL_PROCESS_SUPERVISOR, SIGKILL);
                 gl_op_submit(core, op);
         }
         gl_core_leave(core);
@@ -185,7 +178,8 @@ static void attempt_unplug(GlCore *core, GlOp *op) {
                 gl_guest_refuse(guest, &error,
                                 "only what is lost can be released by itself; Release gives everything back");
                 gl_op_fail(core, op, error);
-        } else if (resource->state != GL_RESOURCE_HELD ||
+        } else if (resource->state == GL_RESOURCE_REGISTERED ||
+                   (resource->state == GL_RESOURCE_LOST && gl_guest_has_process(guest)) ||
                    !gl_op_start_job_with_leases(core, op, GL_JOB_GIVE_BACK, op->resources)) {
                 finish_unplug(core, op);
         }

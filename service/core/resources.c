@@ -110,6 +110,7 @@ void gl_resource_set_state(GlCore *core, GlResource *resource, GlResourceState s
                 core->n_leases--;
                 g_clear_pointer(&resource->scope_reason, g_free);
                 resource->keep_key = 0;
+                resource->broken = resource->unblocked = FALSE;
         }
         resource->state = state;
         gl_core_touch(core, resource->guest, GL_PROPERTY_RESOURCES);

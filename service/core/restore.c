@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/core-private.h"
 
-#include <signal.h>
-
 /*
  * After a restart of the service: guests are put back as their state files have them, and what they held is
  * taken again, each resource by itself, so that one that was lost costs only itself. Only a positive answer is a
@@ -45,6 +43,8 @@ GlGuest *gl_core_restore_guest(GlCore *core, GlGuest *record, GError **error) {
         guest->generation = record->generation;
         guest->acquired_at = record->acquired_at;
         guest->transient = record->transient;
+        guest->restricted = record->restricted;
+        guest->stopped_by_us = record->stopped_by_us;
         guest->state_string = g_steal_pointer(&record->state_string);
         core->last_generation = MAX(core->last_generation, guest->generation);
 
@@ -64,40 +64,11 @@ GlGuest *gl_core_restore_guest(GlCore *core, GlGuest *record, GError **error) {
         return guest;
 }
 
-static void announce_lost(GlCore *core, GlGuest *guest, GPtrArray *resources, const char *reason,
-                          const char *message) {
-        GlChange *change = gl_core_emit(core, GL_CHANGE_LEASE_LOST, guest);
-
-        change->items = gl_items_of(resources);
-        change->text = g_strdup(reason);
-        change->message = g_strdup(message);
-}
-
-static void act_on_loss(GlCore *core, GlGuest *guest) {
-        GlChange *change;
-
-        for (guint role = 0; role < GL_N_PROCESSES; role++) {
-                const GlProcessRef *process = &guest->processes[role];
-                gboolean kill = guest->on_lease_lost == GL_LOSS_KILL;
-
-                if (process->pid == 0 || !process->handle.box || guest->on_lease_lost == GL_LOSS_NOTIFY ||
-                    (role == GL_PROCESS_SUPERVISOR && !kill))
-                        continue;
-                change = gl_core_emit(core, GL_CHANGE_SIGNAL_PROCESS, guest);
-                change->process = (GlProcessRef){process->pid, process->start_time, gl_handle_ref(process->handle)};
-                change->signal = kill ? SIGKILL : SIGSTOP;
-                gl_guest_data(guest)->stopped_by_us = !kill;
-        }
-}
-
 static void lose(GlCore *core, GlResource *resource, const char *message) {
         g_autoptr(GPtrArray) one = g_ptr_array_new();
 
         g_ptr_array_add(one, resource);
-        gl_resource_set_state(core, resource, GL_RESOURCE_LOST);
-        gl_guest_set_state(core, resource->guest, GL_GUEST_LOST);
-        announce_lost(core, resource->guest, one, "taken", message);
-        act_on_loss(core, resource->guest);
+        gl_core_lose(core, resource->guest, one, GL_LOST_TAKEN, message, FALSE);
 }
 
 static void keep_without_lock(GlCore *core, GlResource *resource, const char *why) {
@@ -186,7 +157,7 @@ static void begin_retake(GlCore *core, GlOp *op) {
         for (guint i = 0; i < op->guest->resources->len; i++) {
                 GlResource *resource = g_ptr_array_index(op->guest->resources, i);
 
-                if (resource->state == GL_RESOURCE_REGISTERED)
+                if (resource->state == GL_RESOURCE_REGISTERED || resource->unblocked)
                         continue;
                 resource->claim = gl_table_enter(core->table, resource->place, resource->mode, resource);
                 if (resource->state == GL_RESOURCE_LOST)

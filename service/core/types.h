@@ -55,6 +55,15 @@ typedef enum {
         GL_LOSS_NOTIFY,
 } GlLossAction;
 
+/* Why a lease was lost. */
+typedef enum {
+        GL_LOST_REVOKED,        /* an administrator took it away */
+        GL_LOST_REPLACED,       /* what it was locked in is not what others find there now */
+        GL_LOST_STORAGE_LOST,   /* its lock is gone, and nobody has it */
+        GL_LOST_LOCKSPACE_LOST, /* so is the lockspace */
+        GL_LOST_TAKEN,          /* somebody else has it */
+} GlLossReason;
+
 typedef enum {
         GL_ORIGIN_STARTED,
         GL_ORIGIN_ADOPTED,
@@ -73,6 +82,7 @@ const char *gl_resource_state_to_string(GlResourceState state);
 const char *gl_scope_to_string(GlScope scope);
 const char *gl_kept_by_to_string(GlKeptBy kept_by);
 const char *gl_loss_action_to_string(GlLossAction action);
+const char *gl_loss_reason_to_string(GlLossReason reason);
 const char *gl_origin_to_string(GlOrigin origin);
 const char *gl_release_reason_to_string(GlReleaseReason reason);
 

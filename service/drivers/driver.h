@@ -37,6 +37,9 @@ typedef struct {
          * GIVE_BACK   after `done` somebody else can take them. Sets size and mtime of each, as they were last.
          * CHANGE_MODE raising never lets go in between; a refused raise leaves the old mode.
          * DRAIN       answers how it is now; the core asks again.
+         * CHECK       takes nothing that somebody else could have had in between, and finds only what is positively
+         *             known to be lost. Leases of it may be given back or changed by jobs that are started before it
+         *             is done; what it needs of them it looks at in the order in which jobs were started.
          */
         void (*start)(GlDriver *driver, GlJob *job, GlJobDone done, gpointer user_data);
 

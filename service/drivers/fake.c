@@ -13,6 +13,7 @@ typedef struct {
         GlMode mode;
         guint32 pid;    /* 0: a lease of ours */
         char *command;  /* (owned) (nullable) */
+        gboolean lost;  /* is in nobody's way */
 } Hold;
 
 typedef struct {
@@ -29,6 +30,7 @@ typedef struct {
         gboolean holding;
         guint drain_asks;
         GlScope scope;
+        GlWhereabouts whereabouts;
         GString *log;
 
         GError *next_error;        /* (owned) (nullable) */
@@ -54,7 +56,7 @@ static Hold *fake_add(Fake *fake, const GlPlace *place, GlMode mode) {
 }
 
 static gboolean is_in_the_way(const Hold *hold, const GlPlace *place, GlMode mode) {
-        return gl_node_equal(&hold->place->node, &place->node) &&
+        return !hold->lost && gl_node_equal(&hold->place->node, &place->node) &&
                gl_extent_overlaps(hold->place->extent, place->extent) &&
                (hold->mode != mode || mode == GL_MODE_EXCLUSIVE);
 }
@@ -173,6 +175,24 @@ static void drain(Fake *fake, GlJob *job) {
         }
 }
 
+static void check(Fake *fake, GlJob *job) {
+        for (guint i = 0; i < job->n_targets; i++) {
+                GlTarget *target = &job->targets[i];
+                g_autoptr(GPtrArray) others = g_ptr_array_new_with_free_func((GDestroyNotify) gl_obstacle_free);
+
+                inspect(target);
+                target->whereabouts = fake->whereabouts;
+                target->found = GL_FOUND_HELD;
+                if (!((Hold *) target->lease)->lost)
+                        continue;
+                find_obstacles(fake, target, others);
+                target->found = GL_FOUND_LOST;
+                target->loss = others->len > 0 ? GL_LOST_TAKEN : GL_LOST_STORAGE_LOST;
+                target->loss_message = others->len > 0 ? gl_obstacles_to_sentence(target->type, target->name, others)
+                                                       : g_strdup("The test has taken the lock away.");
+        }
+}
+
 static void do_job(Fake *fake, GlJob *job) {
         switch (job->kind) {
         case GL_JOB_TAKE:
@@ -192,11 +212,14 @@ static void do_job(Fake *fake, GlJob *job) {
                 for (guint i = 0; i < job->n_targets; i++)
                         inspect(&job->targets[i]);
                 break;
+        case GL_JOB_CHECK:
+                check(fake, job);
+                break;
         }
 }
 
 static void log_job(Fake *fake, const GlJob *job) {
-        static const char *const kinds[] = {"take", "give-back", "change-mode", "drain", "inspect"};
+        static const char *const kinds[] = {"take", "give-back", "change-mode", "drain", "inspect", "check"};
 
         g_string_append(fake->log, kinds[job->kind]);
         for (guint i = 0; i < job->n_targets; i++)
@@ -248,6 +271,7 @@ GlDriver *gl_fake_driver_new(void) {
         fake->replaced = g_hash_table_new_full(gl_node_hash, gl_node_equal, g_free, NULL);
         g_queue_init(&fake->held_jobs);
         fake->scope = GL_SCOPE_HOST;
+        fake->whereabouts = GL_WHEREABOUTS_HERE;
         fake->log = g_string_new(NULL);
 
         return &fake->driver;
@@ -315,6 +339,20 @@ gboolean gl_fake_driver_is_free(GlDriver *driver, const GlPlace *place, GlMode m
                 if (is_in_the_way(g_ptr_array_index(fake->holds, i), place, mode))
                         return FALSE;
         return TRUE;
+}
+
+void gl_fake_driver_lose(GlDriver *driver, const GlPlace *place) {
+        Fake *fake = (Fake *) driver;
+
+        for (guint i = 0; i < fake->holds->len; i++) {
+                Hold *hold = g_ptr_array_index(fake->holds, i);
+
+                hold->lost |= hold->pid == 0 && gl_place_equal(hold->place, place);
+        }
+}
+
+void gl_fake_driver_move_paths(GlDriver *driver, GlWhereabouts whereabouts) {
+        ((Fake *) driver)->whereabouts = whereabouts;
 }
 
 void gl_fake_driver_replace(GlDriver *driver, const GlPlace *place) {

@@ -31,6 +31,11 @@ void gl_fake_driver_vacate(GlDriver *driver, const GlPlace *place);
 /* Could a stranger take PLACE in MODE now? */
 gboolean gl_fake_driver_is_free(GlDriver *driver, const GlPlace *place, GlMode mode);
 
+/* The lease on PLACE is gone, without anybody's doing. A stranger can take it then. */
+void gl_fake_driver_lose(GlDriver *driver, const GlPlace *place);
+/* What a check says of the names from now on. */
+void gl_fake_driver_move_paths(GlDriver *driver, GlWhereabouts whereabouts);
+
 /* From now on PLACE is not what it was at registration. */
 void gl_fake_driver_replace(GlDriver *driver, const GlPlace *place);
 

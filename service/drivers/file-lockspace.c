@@ -475,3 +475,15 @@ void gl_lockspace_leave(GlLockspaceEntry *entry) {
         close_fd(&entry->fd);
         close_fd(&entry->directory_fd);
 }
+
+/* A directory on another device is another one: the right one is not mounted, say. */
+gboolean gl_lockspace_is_replaced(GlLockspaceEntry *entry, int fd) {
+        struct stat ours, directory, theirs;
+
+        if (!open_directory(entry, NULL) || fstat(fd, &ours) < 0 || fstat(entry->directory_fd, &directory) < 0 ||
+            directory.st_dev != ours.st_dev)
+                return FALSE;
+        if (fstatat(entry->directory_fd, entry->name, &theirs, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT;
+        return theirs.st_dev != ours.st_dev || theirs.st_ino != ours.st_ino;
+}

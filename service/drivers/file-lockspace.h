@@ -53,5 +53,7 @@ gboolean gl_lockspace_settle(GlLockspaceEntry *entry, const GlJob *job, const Gl
                              GlFileVerdict *verdict);
 /* The other end, of a change: to held_mode again, if it has been changed. */
 void gl_lockspace_revert(GlLockspaceEntry *entry, const GlFileOptions *options);
+/* Whether FD, open on a lock file of ENTRY's name, is not what is in the directory now; opens that. */
+gboolean gl_lockspace_is_replaced(GlLockspaceEntry *entry, int fd);
 /* Gives the lock back. */
 void gl_lockspace_leave(GlLockspaceEntry *entry);

@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include "core/error.h"
+#include "drivers/file-check.h"
 #include "drivers/file-drain.h"
 #include "drivers/file-keep.h"
 #include "drivers/file-run.h"
@@ -482,6 +483,8 @@ static void start_run(GlRun *run) {
         case GL_JOB_INSPECT:
                 gl_run_images(run, &inspecting, NULL);
                 break;
+        case GL_JOB_CHECK: /* gl_file_start_check() */
+                g_assert_not_reached();
         }
 }
 
@@ -510,8 +513,13 @@ static void run_finished(GlRun *run, gpointer user_data) {
 
 static void file_start(GlDriver *driver, GlJob *job, GlJobDone done, gpointer user_data) {
         GlFileDriver *file = (GlFileDriver *) driver;
-        Order *order = g_new(Order, 1);
+        Order *order;
 
+        if (job->kind == GL_JOB_CHECK) {
+                gl_file_start_check(file->workers, &file->options, job, done, user_data);
+                return;
+        }
+        order = g_new(Order, 1);
         *order = (Order){.file = file, .done = done, .user_data = user_data};
         forget_leases(file, job);
         start_run(gl_run_new(file->workers, &file->options, job, run_finished, order));

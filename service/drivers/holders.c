@@ -247,3 +247,13 @@ gboolean gl_holder_has_lock(const GlHolder *holder, guint64 byte, gboolean only_
         }
         return FALSE;
 }
+
+GArray *gl_holders_locks_of(int fd) {
+        g_autofree char *path = g_strdup_printf("/proc/self/fdinfo/%d", fd);
+        g_autoptr(GArray) locks = g_array_new(FALSE, FALSE, sizeof(GlHeldRange));
+        g_autofree char *text = NULL;
+
+        if (!g_file_get_contents(path, &text, NULL, NULL) || !gl_fdinfo_parse(text, locks))
+                return NULL;
+        return g_steal_pointer(&locks);
+}

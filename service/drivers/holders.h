@@ -25,6 +25,9 @@ typedef struct {
  */
 GPtrArray *gl_holders_find(int fd);
 
+/* Those that the description of FD has, of GlHeldRange; NULL if that cannot be found out. */
+GArray *gl_holders_locks_of(int fd);
+
 /* Does it hold BYTE, at all or with a write lock? */
 gboolean gl_holder_has_lock(const GlHolder *holder, guint64 byte, gboolean only_write);
 

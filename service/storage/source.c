@@ -159,3 +159,30 @@ int gl_source_open(const GlSource *source, GlMode mode, GError **error) {
         gl_credentials_drop();
         return fd;
 }
+
+static GlWhereabouts find_path(const GlSource *source) {
+        g_autoptr(GError) error = NULL;
+        GlWhereabouts whereabouts;
+        GlFacts facts;
+        int fd = walk_again(source, source->path, &error), r;
+
+        if (fd < 0)
+                return error->code == GL_ERROR_STALE ? GL_WHEREABOUTS_ELSEWHERE : GL_WHEREABOUTS_UNKNOWN;
+        r = gl_facts_read(fd, &facts);
+        whereabouts = r < 0                    ? GL_WHEREABOUTS_UNKNOWN
+                      : is_same(source, &facts) ? GL_WHEREABOUTS_HERE
+                                                : GL_WHEREABOUTS_ELSEWHERE;
+        close(fd);
+        return whereabouts;
+}
+
+GlWhereabouts gl_source_find(const GlSource *source) {
+        GlWhereabouts whereabouts;
+
+        if (source->fd >= 0)
+                return GL_WHEREABOUTS_HERE;
+        gl_credentials_assume(source->registrant);
+        whereabouts = find_path(source);
+        gl_credentials_drop();
+        return whereabouts;
+}

@@ -85,6 +85,10 @@ void gl_resolving_cancel(GlResolving *resolving);
  */
 int gl_source_open(const GlSource *source, GlMode mode, GError **error);
 
+/* Whether SOURCE's path still leads to it, for its registrant. Likewise on a worker's thread; what cannot be walked is
+ * GL_WHEREABOUTS_UNKNOWN, and a descriptor leads to what it did. */
+GlWhereabouts gl_source_find(const GlSource *source);
+
 /*
  * The contract's code for an errno of an open or a lock: GL_ERROR_ACCESS_DENIED, _INVALID_ARGS or
  * _STORAGE_UNAVAILABLE.

@@ -109,6 +109,11 @@ static gboolean read_boolean(Reader *reader, const char *key) {
         return value && g_str_equal(value, "true");
 }
 
+/* A key that an older service did not write. */
+static gboolean read_flag(Reader *reader, const char *key) {
+        return is_there(reader, key) && read_boolean(reader, key);
+}
+
 /* A word of the contract, by the function of its own enumeration. */
 #define READ_WORD(reader, key, from_string, output)                                                                    \
         G_STMT_START {                                                                                                 \
@@ -156,6 +161,8 @@ static void read_guest(Reader *reader, GlGuest *guest) {
         guest->generation = read_unsigned(reader, "generation", G_MAXUINT64);
         guest->acquired_at = read_signed(reader, "acquired-at", 0);
         guest->transient = read_boolean(reader, "transient");
+        guest->restricted = read_flag(reader, "restricted");
+        guest->stopped_by_us = read_flag(reader, "stopped-by-us");
         guest->state_string = read_prose(reader, "state-string");
         guest->processes[GL_PROCESS_GUEST] = read_process(reader, "pid", "start-time");
         guest->processes[GL_PROCESS_SUPERVISOR] = read_process(reader, "supervisor-pid", "supervisor-start-time");
@@ -221,6 +228,7 @@ static void read_resource(Reader *reader, GlGuest *guest, GlSavedSource *source)
         resource->name = g_steal_pointer(&name);
         READ_WORD(reader, "mode", gl_mode_from_string, &resource->mode);
         READ_WORD(reader, "state", gl_resource_state_from_string, &resource->state);
+        resource->unblocked = resource->state == GL_RESOURCE_LOST && read_flag(reader, "unblocked");
         read_source(reader, source);
         resource->by_descriptor = !source->path;
         resource->registered_by = (guint32) read_unsigned(reader, "registered-by", G_MAXUINT32 - 1);

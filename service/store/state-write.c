@@ -46,6 +46,10 @@ static void set_guest(GKeyFile *file, const GlGuest *guest) {
         g_key_file_set_uint64(file, group, "generation", guest->generation);
         g_key_file_set_int64(file, group, "acquired-at", guest->acquired_at);
         g_key_file_set_boolean(file, group, "transient", guest->transient);
+        if (guest->restricted)
+                g_key_file_set_boolean(file, group, "restricted", TRUE);
+        if (guest->stopped_by_us)
+                g_key_file_set_boolean(file, group, "stopped-by-us", TRUE);
         set_text(file, group, "state-string", guest->state_string);
         g_key_file_set_uint64(file, group, "pid", child->pid);
         g_key_file_set_uint64(file, group, "start-time", child->start_time);
@@ -94,6 +98,8 @@ static gboolean set_resource(GKeyFile *file, guint number, const GlResource *res
         set_text(file, group, "name", resource->name);
         g_key_file_set_value(file, group, "mode", gl_mode_to_string(resource->mode));
         g_key_file_set_value(file, group, "state", gl_resource_state_to_string(resource->state));
+        if (resource->unblocked)
+                g_key_file_set_boolean(file, group, "unblocked", TRUE);
         set_source(file, group, resource);
         g_key_file_set_uint64(file, group, "registered-by", resource->registered_by);
         g_key_file_set_uint64(file, group, "generation", resource->generation);

@@ -115,6 +115,35 @@ static void test_kill(void) {
         succeed(house, ROOT, ALICES(1), "Shutdown", "", "", "a{sv}", 1, "kill", "b", FALSE);
 }
 
+/* Also of one's own; a rule sees what it is about. */
+static void test_revoke(void) {
+        g_autoptr(House) house = furnished();
+        const char *path = house_file(house, "a.img");
+
+        house_say(house, "revoke", SAY_NO, SAY_NO);
+        fail(house, ALICE, ALICES(1), "Revoke", "AccessDenied", "org.guestlock1.revoke", "sssa{sv}", "disk", path, "x",
+             0);
+        expect_questions(house, ALICE " revoke: " ABOUT(1, "web1") ", " DISK("a.img", "exclusive") "\n");
+        fail(house, ROOT, ALICES(1), "Revoke", "AccessDenied", "org.guestlock1.revoke", "sssa{sv}", "", "", "x", 0);
+        expect_questions(house, ROOT " revoke: " ABOUT(1, "web1") "\n");
+        fail(house, BOB, ALICES(1), "Revoke", "InvalidArgs", "reason", "sssa{sv}", "", "", "", 0); /* unasked */
+        expect_questions(house, "");
+}
+
+/* While somebody was asked for a password. */
+static void test_restricted_meanwhile(void) {
+        g_autoptr(House) house = furnished();
+        Call *acquire;
+
+        house_say(house, "acquire", SAY_NOTHING, SAY_NOTHING);
+        acquire = send_call(house, ALICE_TOO, ALICES(1), "Acquire", "a{sv}", 0);
+        await_questions(house, 1);
+        succeed(house, ALICE, ALICES(1), "Restrict", "", "", "a{sv}", 0);
+        answer_question(house, 0, GL_ANSWER_YES, NULL);
+        expect_error(acquire, "AccessDenied", "org.guestlock1.manage");
+        expect_property(house, ALICES(1), "State", "s", "new");
+}
+
 static void test_another_users_process(void) {
         g_autoptr(House) house = furnished();
         guint32 own, foreign;
@@ -383,6 +412,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/authorisation/public", test_public);
         g_test_add_func("/authorisation/another-users-guest", test_another_users_guest);
         g_test_add_func("/authorisation/kill", test_kill);
+        g_test_add_func("/authorisation/revoke", test_revoke);
+        g_test_add_func("/authorisation/restricted-meanwhile", test_restricted_meanwhile);
         g_test_add_func("/authorisation/another-users-process", test_another_users_process);
         g_test_add_func("/authorisation/start", test_start);
         g_test_add_func("/authorisation/without-dialog", test_without_dialog);

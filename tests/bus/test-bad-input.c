@@ -188,7 +188,8 @@ static void test_signatures(void) {
                 {ROOTS(1), "Acquire"},         {ROOTS(1), "Inquire"},           {ROOTS(1), "Release"},
                 {ROOTS(1), "AcquireResource"}, {ROOTS(1), "AcquireResourceFd"}, {ROOTS(1), "ReleaseResource"},
                 {ROOTS(1), "SetChild"},        {ROOTS(1), "GetChild"},          {ROOTS(1), "Shutdown"},
-                {ROOTS(1), "Free"},
+                {ROOTS(1), "Free"},            {ROOTS(1), "Revoke"},           {ROOTS(1), "Restrict"},
+                {MANAGER, "AttachGuest"},
         };
         g_autoptr(House) house = furnished();
 

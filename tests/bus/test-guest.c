@@ -324,7 +324,7 @@ static void test_lease_lost(void) {
         change.guest = gl_core_find_guest(gl_service_core(house->service), 1000, UUID(1));
         change.items = items;
         gl_bus_announce(gl_service_bus(house->service), &change);
-        expect_log(house, "1_u1000 LeaseLost disk /srv/a.img taken {action=pause,message=Somebody has it.}\n");
+        expect_log(house, "1_u1000 LeaseLost disk /srv/a.img taken {action=pause,remaining-usec=0,message=Somebody has it.}\n");
 }
 
 /* --- callers --- */
@@ -401,6 +401,57 @@ static void test_end_with_leases(void) {
         close(fd);
 }
 
+/* The signal comes before the reply, and says what is done. */
+static void test_revoke(void) {
+        g_autoptr(House) house = house_new();
+        const char *guest = create_held(house, ROOT, 1, "a.img");
+
+        gl_fake_driver_hold_jobs(house->driver, TRUE);
+        forget_log(house);
+        succeed(house, ROOT, guest, "Revoke", "", "", "sssa{sv}", "disk", house_file(house, "a.img"), "It moves.", 1,
+                "kill", "b", TRUE);
+        expect_log(house, "1 LeaseLost disk a.img revoked {action=kill,remaining-usec=0,message=It moves.}\n"
+                          "1 PropertiesChanged Guest {State=lost} [Resources]\n"
+                          "<- Revoke\n");
+        expect_resources(house, guest, "a.img exclusive lost");
+        fail(house, ROOT, guest, "Revoke", "NoSuchResource", "b.img", "sssa{sv}", "disk", house_path(house, "b.img"),
+             "It moves.", 0);
+        gl_fake_driver_hold_jobs(house->driver, FALSE);
+        gl_fake_driver_release_jobs(house->driver);
+        succeed(house, ROOT, guest, "Acquire", "t", "#", "a{sv}", 0);
+        succeed(house, ROOT, guest, "Revoke", "", "", "sssa{sv}", "", "", "All of it.", 0);
+        expect_property(house, guest, "State", "s", "lost");
+}
+
+static void test_restrict(void) {
+        g_autoptr(House) house = house_new();
+        const char *guest = create_held(house, ALICE, 1, "a.img");
+
+        succeed(house, ALICE, guest, "Restrict", "", "", "a{sv}", 0);
+        house_say(house, "manage", SAY_NO, SAY_NO);
+        fail(house, ALICE, guest, "Release", "AccessDenied", "manage", "a{sv}", 0);
+        fail(house, ALICE, guest, "Acquire", "AccessDenied", "manage", "a{sv}", 0);
+        succeed(house, ALICE, guest, "Inquire", "s", NULL, "a{sv}", 0);
+        succeed(house, ALICE, guest, "Restrict", "", "", "a{sv}", 0);
+        house_say(house, "manage", SAY_YES, SAY_YES);
+        succeed(house, ALICE, guest, "Release", "s", NULL, "a{sv}", 0);
+        house_say(house, "manage", SAY_NO, SAY_NO);
+        succeed(house, ALICE_TOO, guest, "Shutdown", "", "", "a{sv}", 0);
+        succeed(house, ALICE_TOO, guest, "Free", "", "", "a{sv}", 0);
+}
+
+static void test_attach(void) {
+        g_autoptr(House) house = house_new();
+
+        create_held(house, ALICE, 1, "a.img");
+        create(house, ALICE, 2);
+        succeed(house, ALICE, MANAGER, "AttachGuest", "o", "1_u1000", "sa{sv}", UUID(1), 0);
+        fail(house, ALICE, MANAGER, "AttachGuest", "Stale", "process 7", "sa{sv}", UUID(1), 1, "pid", "u", 7);
+        fail(house, ALICE, MANAGER, "AttachGuest", "BadState", "new", "sa{sv}", UUID(2), 0);
+        fail(house, BOB, MANAGER, "AttachGuest", "NoSuchGuest", UUID(1), "sa{sv}", UUID(1), 0);
+        fail(house, ALICE, MANAGER, "AttachGuest", "InvalidArgs", "uuid", "sa{sv}", "web1", 0);
+}
+
 int main(int argc, char **argv) {
         house_init(&argc, &argv);
         g_test_add_func("/guest/life", test_life);
@@ -417,5 +468,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/guest/direct-peer", test_direct_peer);
         g_test_add_func("/guest/end-with-calls-under-way", test_end_with_calls_under_way);
         g_test_add_func("/guest/end-with-leases", test_end_with_leases);
+        g_test_add_func("/guest/revoke", test_revoke);
+        g_test_add_func("/guest/restrict", test_restrict);
+        g_test_add_func("/guest/attach", test_attach);
         return g_test_run();
 }

@@ -103,10 +103,14 @@ static void forget(const GlGuest *guest, gpointer user_data) {
         g_hash_table_remove(f->saved, key);
 }
 
+static const char *storage_of(const GlResource *resource, gpointer user_data) {
+        return core_disk(user_data, resource->name)->storage ?: "";
+}
+
 static void make_core(CoreFixture *f) {
         static const char *const everything[] = {"disk", "lease", "hotplug", "shared", "readonly", NULL};
         static const char *const little[] = {"disk", NULL};
-        static const GlCoreHooks hooks = {.save = save, .forget = forget};
+        static const GlCoreHooks hooks = {.save = save, .forget = forget, .storage_of = storage_of};
 
         f->core = gl_core_new(&f->limits, "hostid1", "kvm1", &hooks, f);
         gl_core_add_driver(f->core, "test", everything);
@@ -149,6 +153,9 @@ void core_restart(CoreFixture *f) {
 static void count_held(GlGuest *guest, gpointer data) {
         for (guint i = 0; i < guest->resources->len; i++)
                 if (((GlResource *) g_ptr_array_index(guest->resources, i))->lease)
+                        ++*(guint *) data;
+        for (guint i = 0; i < gl_guest_data(guest)->ghosts->len; i++)
+                if (((GlResource *) g_ptr_array_index(gl_guest_data(guest)->ghosts, i))->lease)
                         ++*(guint *) data;
 }
 
@@ -237,7 +244,22 @@ static void perform_change_mode(CoreFixture *f, GlJob *job) {
         remember(f, job, target);
 }
 
+static void perform_check(CoreFixture *f, GlJob *job) {
+        for (guint i = 0; i < job->n_targets; i++) {
+                GlTarget *target = &job->targets[i];
+                const CoreDisk *disk = core_disk(f, target->name);
+
+                g_assert_true(g_ptr_array_find(f->leases, target->lease, NULL));
+                target->found = disk->unknown ? GL_FOUND_UNKNOWN : disk->lost ? GL_FOUND_LOST : GL_FOUND_HELD;
+                target->loss = disk->loss;
+                target->loss_message = disk->lost ? g_strdup("The test says so.") : NULL;
+                target->whereabouts = disk->whereabouts;
+        }
+}
+
 static void perform(CoreFixture *f, GlJob *job) {
+        if (job->kind == GL_JOB_CHECK)
+                perform_check(f, job);
         if (job->kind == GL_JOB_TAKE)
                 perform_take(f, job);
         if (job->kind == GL_JOB_CHANGE_MODE)
@@ -352,7 +374,7 @@ static void add_reply(CoreFixture *f, const GlChange *change) {
 }
 
 static void take_change(CoreFixture *f, GlChange *change) {
-        static const char *const kinds[] = {"take", "give-back", "mode", "drain", "inspect"};
+        static const char *const kinds[] = {"take", "give-back", "mode", "drain", "inspect", "check"};
         g_autoptr(GString) text = g_string_new(NULL);
         const char *name = change->guest ? change->guest->name : NULL;
 
@@ -379,7 +401,12 @@ static void take_change(CoreFixture *f, GlChange *change) {
                 break;
         case GL_CHANGE_LEASE_LOST:
                 g_assert_true(change->message && change->message[0]);
-                add_line(f, "lost %s %s %s", name, change->text, items_of(change, text));
+                add_line(f, "lost %s %s %s%s", name, change->text, items_of(change, text),
+                         change->remaining == 5 * G_USEC_PER_SEC ? " in 5 s" : "");
+                break;
+        case GL_CHANGE_PATH_MOVED:
+                g_assert_true(change->message && change->message[0]);
+                add_line(f, "moved %s %s", name, change->text);
                 break;
         case GL_CHANGE_STORAGE_HANGS:
                 g_assert_true(change->message && change->message[0]);
@@ -396,7 +423,8 @@ static void take_change(CoreFixture *f, GlChange *change) {
                 add_line(f, "signal %u %d", change->process.pid, change->signal);
                 break;
         case GL_CHANGE_JOB:
-                add_line(f, "%s %s %s", kinds[change->job->kind], name, targets_of(change->job, text));
+                add_line(f, "%s%s%s %s", kinds[change->job->kind], name ? " " : "", name ?: "",
+                         targets_of(change->job, text));
                 start_job(f, g_steal_pointer(&change->job));
                 break;
         case GL_CHANGE_WAITS:
@@ -650,6 +678,34 @@ void core_free_guest(CoreFixture *f, const char *guest) {
 
         gl_core_free_guest(f->core, &request, must_be_there(f, guest));
         core_drain(f);
+}
+
+int core_revoke(CoreFixture *f, const char *guest, const char *name, gboolean kill) {
+        GlRequest request = request_without_reply(f);
+        GlRevocation revocation = {name[0] == '\0', name[0] == '/' ? GL_RESOURCE_DISK : GL_RESOURCE_LEASE, name,
+                                   "The test wants it.", kill};
+        GError *error = NULL;
+        gboolean done = gl_core_revoke(f->core, &request, must_be_there(f, guest), &revocation, &error);
+
+        g_assert_true(done == !error);
+        return take_error(f, error);
+}
+
+int core_restrict(CoreFixture *f, const char *guest) {
+        GlRequest request = request_without_reply(f);
+        GError *error = NULL;
+        gboolean done = gl_core_restrict(f->core, &request, must_be_there(f, guest), &error);
+
+        g_assert_true(done == !error);
+        return take_error(f, error);
+}
+
+int core_attach(CoreFixture *f, const char *guest, guint32 pid) {
+        GError *error = NULL;
+        gboolean done = gl_core_may_attach(must_be_there(f, guest), pid != 0, pid, &error);
+
+        g_assert_true(done == !error);
+        return take_error(f, error);
 }
 
 void core_have_registered(CoreFixture *f, const char *guest, const char *resources) {

@@ -14,6 +14,7 @@
  *     added a                  removed a
  *     take a /x:X,/y:R         mode a /x:R          give-back a /x    drain a /x      inspect a /x
  *     acquired a g1 /x:X       released a shutdown /x                 lost a taken /x
+ *     check /x,/y              lost a revoked /x in 5 s               moved a /x
  *     changed a state,pid      watch 7              signal 7 9        waits 1
  *     reply 1 ok g1            reply 2 Conflict     reply 3 ok <state>  reply 4 ok pid 7
  *
@@ -28,6 +29,11 @@ typedef struct {
         gboolean brief;
         gboolean undrained;
         gboolean hangs; /* answers only when told */
+        gboolean lost;  /* a check says so, */
+        GlLossReason loss; /* for this reason, */
+        GlWhereabouts whereabouts; /* and this of its name */
+        gboolean unknown;    /* or nothing */
+        const char *storage; /* (nullable) which one it is on */
         guint64 size, mtime;
         gboolean remembers; /* what it was granted with, in: */
         GlRecorded recorded;
@@ -108,6 +114,10 @@ void core_unplug(CoreFixture *f, const char *guest, const char *name);
 void core_get_child(CoreFixture *f, const char *guest, guint32 wait_ms);
 void core_shutdown(CoreFixture *f, const char *guest, gboolean kill);
 void core_free_guest(CoreFixture *f, const char *guest);
+/* NAME "": everything. */
+int core_revoke(CoreFixture *f, const char *guest, const char *name, gboolean kill);
+int core_restrict(CoreFixture *f, const char *guest);
+int core_attach(CoreFixture *f, const char *guest, guint32 pid); /* 0: none given */
 
 /* Creates and registers: what must succeed, and leaves no lines. */
 void core_have_registered(CoreFixture *f, const char *guest, const char *resources);

@@ -346,6 +346,39 @@ static void test_inspect(GlDriverFixture *fixture) {
         assert_free(fixture, 0, 1);
 }
 
+static void test_check(GlDriverFixture *fixture) {
+        for (GlMode mode = R; mode <= X; mode++) {
+                GlJob *job = gl_fixture_have(fixture, 0, 3, DISK, mode);
+                GlJob *check = gl_fixture_run(fixture, gl_fixture_follow(fixture, GL_JOB_CHECK, job, mode));
+
+                g_assert_no_error(check->error);
+                for (guint i = 0; i < 3; i++) {
+                        g_assert_cmpint(check->targets[i].found, ==, GL_FOUND_HELD);
+                        g_assert_cmpint(check->targets[i].whereabouts, ==, GL_WHEREABOUTS_HERE);
+                        g_assert_cmpuint(check->targets[i].size, >, 0);
+                        g_assert_nonnull(check->targets[i].lease);
+                        gl_fixture_assert_held(fixture, i, DISK, mode);
+                }
+                gl_fixture_give_back(fixture, check);
+                gl_job_free(job);
+        }
+}
+
+/* What is checked may be given back before the answer comes. */
+static void test_check_and_give_back(GlDriverFixture *fixture) {
+        GlJob *job = gl_fixture_have(fixture, 0, 3, DISK, X);
+        g_autoptr(GlJob) check = gl_fixture_follow(fixture, GL_JOB_CHECK, job, X);
+
+        for (guint i = 0; i < 3; i++)
+                job->targets[i].lease = check->targets[i].lease;
+        gl_fixture_start(fixture, check);
+        gl_fixture_give_back(fixture, job);
+        gl_fixture_wait(fixture);
+        for (guint i = 0; i < 3; i++)
+                g_assert_cmpint(check->targets[i].found, ==, GL_FOUND_HELD);
+        assert_free(fixture, 0, 3);
+}
+
 static void test_stale(GlDriverFixture *fixture) {
         GlJob *job = gl_fixture_new_job(fixture, GL_JOB_TAKE, 0, 4, DISK, X);
 
@@ -461,6 +494,8 @@ static const Case cases[] = {
         {"change-mode-refused", test_change_mode_refused, MODE_CHANGES},
         {"drain", test_drain, ALL_MODES},
         {"inspect", test_inspect, DISKS},
+        {"check", test_check, ALL_MODES},
+        {"check-and-give-back", test_check_and_give_back, DISKS},
         {"stale", test_stale, DISKS},
         {"stale-beats-conflict", test_stale_beats_conflict, DISKS},
         {"scope", test_scope, DISKS},

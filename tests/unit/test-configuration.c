@@ -73,6 +73,7 @@ static void assert_defaults(const GlConfiguration *configuration) {
         g_assert_cmpstr(configuration->default_driver, ==, "file");
         g_assert_cmpint(configuration->on_lease_lost, ==, GL_LOSS_PAUSE);
         g_assert_cmpint(configuration->require_scope, ==, GL_SCOPE_MOUNT);
+        g_assert_cmpuint(configuration->check_interval, ==, 60 * G_USEC_PER_SEC);
         g_assert_null(configuration->host_name);
         g_assert_cmpuint(configuration->limits.guests_per_uid, ==, limits.guests_per_uid);
         g_assert_cmpuint(configuration->limits.guests, ==, limits.guests);
@@ -120,7 +121,7 @@ static void test_documented_defaults_are_the_defaults(Fixture *fixture, gconstpo
 static void test_every_key(Fixture *fixture, gconstpointer data) {
         g_autoptr(GlConfiguration) configuration = NULL;
 
-        put(fixture, "[guestlock]\nDefaultDriver = sanlock \nOnLeaseLost=kill\nRequireScope=shared\nHostName=kvm1.lan\n"
+        put(fixture, "[guestlock]\nDefaultDriver = sanlock \nOnLeaseLost=kill\nRequireScope=shared\nCheckIntervalSec=86400\nHostName=kvm1.lan\n"
                      "LockspaceDirectory=/srv/files\nLvmLockspaceDirectory=/srv/lvm\nScsiLockspaceDirectory=/srv/scsi\n"
                      "[limits]\nMaxGuestsPerUid=1\nMaxGuests=2\nMaxResourcesPerGuest=3\nMaxUnboundGuestsPerUid=0\n"
                      "MaxWaitingPerUid=5\nMaxDialogsPerUid=6\nMaxStringBytes=7\nMaxPathBytes=4095\n"
@@ -130,6 +131,7 @@ static void test_every_key(Fixture *fixture, gconstpointer data) {
         g_assert_cmpstr(configuration->default_driver, ==, "sanlock");
         g_assert_cmpint(configuration->on_lease_lost, ==, GL_LOSS_KILL);
         g_assert_cmpint(configuration->require_scope, ==, GL_SCOPE_SHARED);
+        g_assert_cmpuint(configuration->check_interval, ==, 86400 * G_GUINT64_CONSTANT(1000000));
         g_assert_cmpstr(configuration->host_name, ==, "kvm1.lan");
         g_assert_cmpstr(configuration->lockspace_directory, ==, "/srv/files");
         g_assert_cmpstr(configuration->lvm_lockspace_directory, ==, "/srv/lvm");
@@ -214,6 +216,7 @@ static void test_what_is_wrong_is_named(Fixture *fixture, gconstpointer data) {
                 {"[limits]\nMaxGuests=0x10\n", "[limits]", "MaxGuests=\"0x10\""},
                 {"[limits]\nMaxGuests=99999999999999999999999\n", "[limits]", "MaxGuests="},
                 {"[limits]\nMaxPathBytes=4096\n", "[limits]", "from 1 to 4095"},
+                {"[guestlock]\nCheckIntervalSec=0\n", "[guestlock]", "from 1 to 86400"},
                 {"[limits]\nStorageTimeoutSec=3601\n", "[limits]", "from 1 to 3600"},
                 {"[limits]\nMaxGuests=1\nMaxGuests 2\n", "MaxGuests 2", "cannot be read"},
                 {"MaxGuests=1\n", "group", "cannot be read"},

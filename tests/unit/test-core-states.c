@@ -195,6 +195,38 @@ static void free_it(CoreFixture *f) {
         core_free_guest(f, "a");
 }
 
+static void take_away(CoreFixture *f) {
+        core_revoke(f, "a", "/x", FALSE);
+}
+
+static void revoke_all(CoreFixture *f) {
+        core_revoke(f, "a", "", FALSE);
+}
+
+static void revoke_kill(CoreFixture *f) {
+        core_revoke(f, "a", "/x", TRUE);
+}
+
+static void revoke_unknown(CoreFixture *f) {
+        core_revoke(f, "a", "/z", FALSE);
+}
+
+static void restrict_it(CoreFixture *f) {
+        core_restrict(f, "a");
+}
+
+static void attach(CoreFixture *f) {
+        core_attach(f, "a", 0);
+}
+
+static void attach_7(CoreFixture *f) {
+        core_attach(f, "a", 7);
+}
+
+static void attach_8(CoreFixture *f) {
+        core_attach(f, "a", 8);
+}
+
 static void create(CoreFixture *f) {
         core_create(f, "a");
 }
@@ -310,6 +342,19 @@ static const Row without_process[] = {
         {"start-other-holder", start_other_holder,
          {"AlreadyExists AlreadyExists new", "AlreadyExists AlreadyExists held", "ok ok held",
           "AlreadyExists AlreadyExists lost"}},
+        {"revoke", take_away,
+         {"NoSuchResource NoSuchResource new", "ok ok lost", "NoSuchResource NoSuchResource released",
+          "ok ok lost"}},
+        {"revoke-all", revoke_all,
+         {"NoSuchResource NoSuchResource new", "ok ok lost", "NoSuchResource NoSuchResource released",
+          "ok ok lost"}},
+        {"revoke-unknown", revoke_unknown,
+         {"NoSuchResource NoSuchResource new", "NoSuchResource NoSuchResource held",
+          "NoSuchResource NoSuchResource released", "NoSuchResource NoSuchResource lost"}},
+        {"restrict", restrict_it, {"ok ok new", "ok ok held", "ok ok released", "ok ok lost"}},
+        {"attach", attach,
+         {"BadState BadState new", "ok ok held", "BadState BadState released", "ok ok lost"}},
+        {"attach-7", attach_7, {"Stale Stale new", "Stale Stale held", "Stale Stale released", "Stale Stale lost"}},
         {"caller-leaves", leave_bus, {"ok ok new", "ok ok held", "ok ok released", "ok ok lost"}},
 };
 
@@ -341,6 +386,15 @@ static const Row with_process[] = {
         {"start-same-for-7", start_same_for_7,
          {"AlreadyExists AlreadyExists new", "ok ok held", "AlreadyExists AlreadyExists released",
           "AlreadyExists AlreadyExists lost"}},
+        {"revoke", take_away,
+         {"NoSuchResource NoSuchResource new", "ok ok lost", "NoSuchResource NoSuchResource released",
+          "ok ok lost"}},
+        {"revoke-kill", revoke_kill,
+         {"NoSuchResource NoSuchResource new", "ok ok lost", "NoSuchResource NoSuchResource released",
+          "ok ok lost"}},
+        {"attach", attach, {"ok ok new", "ok ok held", "ok ok released", "ok ok lost"}},
+        {"attach-7", attach_7, {"ok ok new", "ok ok held", "ok ok released", "ok ok lost"}},
+        {"attach-8", attach_8, {"Stale Stale new", "Stale Stale held", "Stale Stale released", "Stale Stale lost"}},
         {"exit", exit_7, {"ok ok new", "ok ok released", "ok ok released", "ok ok released"}},
         {"exit-of-a-stranger", exit_stranger, {"ok ok new", "ok ok held", "ok ok released", "ok ok lost"}},
 };

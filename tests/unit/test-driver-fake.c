@@ -154,6 +154,34 @@ static void test_scope_as_told(void) {
         tear_down(fixture);
 }
 
+static GlJob *follow_check(GlDriverFixture *fixture, GlJob *job) {
+        GlJob *check = gl_fixture_run(fixture, gl_fixture_follow(fixture, GL_JOB_CHECK, job, GL_MODE_EXCLUSIVE));
+
+        gl_job_free(job);
+        return check;
+}
+
+static void test_loses_as_told(void) {
+        GlDriverFixture *fixture = set_up();
+        GlJob *job = gl_fixture_run(fixture, new_take(fixture));
+        GlPlace *place = gl_place_ref(job->targets[0].place);
+
+        gl_fake_driver_move_paths(fixture->driver, GL_WHEREABOUTS_ELSEWHERE);
+        gl_fake_driver_lose(fixture->driver, place);
+        job = follow_check(fixture, job);
+        g_assert_cmpint(job->targets[0].found, ==, GL_FOUND_LOST);
+        g_assert_cmpint(job->targets[0].loss, ==, GL_LOST_STORAGE_LOST);
+        g_assert_cmpint(job->targets[1].found, ==, GL_FOUND_HELD);
+        g_assert_cmpint(job->targets[1].whereabouts, ==, GL_WHEREABOUTS_ELSEWHERE);
+        gl_fake_driver_occupy(fixture->driver, place, GL_MODE_EXCLUSIVE, STRANGER, "stranger");
+        job = follow_check(fixture, job);
+        g_assert_cmpint(job->targets[0].loss, ==, GL_LOST_TAKEN);
+        g_assert_nonnull(job->targets[0].loss_message);
+        gl_place_unref(place);
+        gl_fixture_give_back(fixture, job);
+        tear_down(fixture);
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         gl_driver_conformance_add("/driver-fake/conformance", &ops);
@@ -161,5 +189,6 @@ int main(int argc, char **argv) {
         g_test_add_func("/driver-fake/holds-jobs-back", test_holds_jobs_back);
         g_test_add_func("/driver-fake/drains-after-some-asks", test_drains_after_some_asks);
         g_test_add_func("/driver-fake/scope-as-told", test_scope_as_told);
+        g_test_add_func("/driver-fake/loses-as-told", test_loses_as_told);
         return g_test_run();
 }

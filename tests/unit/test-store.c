@@ -89,6 +89,8 @@ static GlGuest *new_guest(const char *name) {
         guest->acquired_at = G_GINT64_CONSTANT(1795356187000000);
         guest->state_string = g_strdup("v1;" NASTY);
         guest->transient = TRUE;
+        guest->restricted = TRUE;
+        guest->stopped_by_us = TRUE;
         return guest;
 }
 
@@ -177,6 +179,8 @@ static void assert_same_guest(const GlGuest *a, const GlGuest *b) {
         g_assert_cmpint(a->acquired_at, ==, b->acquired_at);
         g_assert_cmpstr(a->state_string, ==, b->state_string);
         g_assert_cmpint(a->transient, ==, b->transient);
+        g_assert_cmpint(a->restricted, ==, b->restricted);
+        g_assert_cmpint(a->stopped_by_us, ==, b->stopped_by_us);
 }
 
 static void assert_same_resource(const GlResource *a, const GlResource *b, const GlSavedSource *saved) {
@@ -421,6 +425,8 @@ static void test_wrong_values(void) {
                 {"[guest]", "generation=", "generation=18446744073709551616", "\"generation\""},
                 {"[guest]", "acquired-at=", "acquired-at=-1", "\"acquired-at\""},
                 {"[guest]", "transient=", "transient=1", "\"transient\""},
+                {"[guest]", "restricted=", "restricted=", "\"restricted\""},
+                {"[guest]", "stopped-by-us=", "stopped-by-us=1", "\"stopped-by-us\""},
                 {"[guest]", "state-string=", "state-string=\"\\351\"", "\"state-string\" in [guest] is not UTF-8"},
                 {"[guest]", "\npid=", "\npid=4194305", "\"pid\""},
                 {"[guest]", "\nstart-time=", "\nstart-time=x", "\"start-time\""},
