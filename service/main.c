@@ -160,9 +160,6 @@ static int serve(GlService *service, Daemon *daemon, const GlConfiguration *conf
         GlAuthority *authority;
         int r;
 
-        gate = daemon->gate = gl_gate_new(daemon->connection, &error);
-        if (!gate)
-                return fail(error);
         gl_service_add_driver(service, gl_file_driver_new(gl_service_workers(service), &file_options));
         if (!gl_service_load_driver(service, configuration->default_driver, &error)) {
                 g_prefix_error(&error, "DefaultDriver of the configuration: ");
@@ -171,6 +168,10 @@ static int serve(GlService *service, Daemon *daemon, const GlConfiguration *conf
         authority = gl_polkit_authority_new(daemon->connection, MAX_POLKIT_QUERIES, configuration->max_dialogs_per_uid,
                                             POLKIT_TIMEOUT);
         if (!gl_service_connect(service, daemon->connection, authority, &error))
+                return fail(error);
+        /* After the service's own filters: the last one that is added is the first that sees a call. */
+        gate = daemon->gate = gl_gate_new(daemon->connection, &error);
+        if (!gate)
                 return fail(error);
         gl_service_adopt(service, adopted, daemon);
 

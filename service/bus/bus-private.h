@@ -4,6 +4,8 @@
 #include "bus/bus.h"
 #include "bus/call.h"
 #include "bus/path.h"
+#include "bus/size.h"
+#include "bus/turnstile.h"
 
 /* What the handlers of a Guest object get: valid for one dispatch. */
 typedef struct {
@@ -15,8 +17,9 @@ struct GlBus {
         sd_bus *connection; /* (owned) */
         GlBusParts parts;
         GlCallers *callers;
+        GlTurnstile *turnstile; /* (owned) */
         GlFound found;
-        sd_bus_slot *slots[5];
+        sd_bus_slot *slots[6];
         guint n_slots;
         GQueue calls;                 /* of GlCall (owned): all there are */
         GHashTable *n_calls;          /* (owned) uid → how many calls of that user are not answered yet */

@@ -6,6 +6,7 @@
 static void caller_gone(GlCaller *caller, gpointer user_data) {
         GlBus *bus = user_data;
 
+        gl_turnstile_drop(bus->turnstile, caller);
         gl_calls_drop(caller);
         gl_core_caller_gone(bus->parts.core, caller->sender, gl_now(), gl_realtime());
         gl_bus_pump(bus);
@@ -32,7 +33,12 @@ GlBus *gl_bus_new(sd_bus *connection, const GlBusParts *parts, GError **error) {
         bus->callers = gl_callers_new(connection, caller_gone, bus, error);
         if (!bus->callers)
                 return NULL;
-        r = add_turns(bus);
+        bus->turnstile = gl_turnstile_new(connection, bus->callers, error);
+        if (!bus->turnstile)
+                return NULL;
+        r = gl_size_add_filter(connection, bus->parts.core, &bus->slots[bus->n_slots++]);
+        if (r >= 0)
+                r = add_turns(bus);
         if (r >= 0)
                 r = gl_bus_add_manager(bus);
         if (r >= 0)
@@ -48,6 +54,7 @@ void gl_bus_free(GlBus *bus) {
         if (!bus)
                 return;
         gl_callers_free(bus->callers);
+        gl_turnstile_free(bus->turnstile);
         gl_calls_forget(bus);
         g_hash_table_unref(bus->n_calls);
         sd_event_source_disable_unref(bus->turns_source);

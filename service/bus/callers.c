@@ -307,7 +307,11 @@ static int on_name_owner_changed(sd_bus_message *signal, void *user_data, sd_bus
         const char *name;
         Record *record;
 
-        if (sd_bus_message_read(signal, "s", &name) < 0)
+        /*
+         * Anybody may send us such a signal, and sd-bus lets it pass for the bus's: of who sends from a unique name it
+         * does not know whether he has the well-known one of the match as well.
+         */
+        if (g_strcmp0(sd_bus_message_get_sender(signal), BUS_NAME) != 0 || sd_bus_message_read(signal, "s", &name) < 0)
                 return 0;
         record = g_hash_table_lookup(callers->known, name);
         if (!record)

@@ -2,12 +2,15 @@
 #include "bus/errors.h"
 
 #include <errno.h>
+#include <string.h>
 
 /*
  * The one table from error codes to D-Bus names. It is counted at compile time: a code
  * that is added to GlError and not here does not build, and one that is here twice is a
  * warning of the compiler.
  */
+
+#define MAX_MESSAGE_BYTES (256 * 1024)
 
 #define OURS "org.guestlock1.Error."
 
@@ -48,10 +51,24 @@ const char *gl_error_to_bus_name(int code) {
         return names[code];
 }
 
+/*
+ * A conflict names everybody who is in the way, and thousands may be. What does not fit is left out, and a sentence
+ * with an end that is missing says so.
+ */
+static char *fit(const char *text) {
+        /* One byte that is not UTF-8 would make the whole reply impossible to send. */
+        g_autofree char *valid = g_utf8_make_valid(text, -1);
+        char *end;
+
+        if (strlen(valid) <= MAX_MESSAGE_BYTES)
+                return g_steal_pointer(&valid);
+        end = g_utf8_find_prev_char(valid, valid + MAX_MESSAGE_BYTES);
+        return g_strdup_printf("%.*s… (and %zu bytes more)", (int) (end - valid), valid, strlen(end));
+}
+
 int gl_bus_reply_error(sd_bus_message *call, const GError *error) {
         const char *name = error->domain == GL_ERROR ? gl_error_to_bus_name(error->code) : SD_BUS_ERROR_FAILED;
-        /* One byte that is not UTF-8 would make the whole reply impossible to send. */
-        g_autofree char *message = g_utf8_make_valid(error->message, -1);
+        g_autofree char *message = fit(error->message);
         int r;
 
         r = sd_bus_reply_method_errorf(call, name, "%s", message);

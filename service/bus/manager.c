@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <string.h>
+
 #include "bus/bus-private.h"
 #include "bus/errors.h"
 #include "bus/options.h"
@@ -182,15 +184,21 @@ static void run_get_by_pid(GlCall *call) {
 
 /* --- lists: they need neither caller nor turn --- */
 
+/* What an entry of a list takes besides its strings, with what it takes to align them. */
+#define ENTRY_BYTES 64
+
 typedef struct {
         sd_bus_message *reply;
+        guint64 bytes;
         int r;
 } Listing;
 
 static void list_guest(GlGuest *guest, gpointer user_data) {
         Listing *listing = user_data;
         g_autofree char *path = gl_guest_path(guest);
-        if (listing->r >= 0)
+
+        listing->bytes += ENTRY_BYTES + strlen(guest->uuid) + strlen(guest->name) + strlen(path);
+        if (listing->r >= 0 && listing->bytes <= GL_MESSAGE_MAX_BYTES)
                 listing->r = sd_bus_message_append(listing->reply, "(sssuuo)", guest->uuid, guest->name,
                                                    gl_guest_state_to_string(guest->state),
                                                    guest->processes[GL_PROCESS_GUEST].pid, guest->owner_uid, path);
@@ -218,6 +226,7 @@ static void list_all_drivers(GlCore *core, Listing *listing) {
 }
 
 static int reply_list(GlBus *bus, sd_bus_message *message, const char *type, void (*list)(GlCore *, Listing *)) {
+        g_autoptr(GError) error = NULL;
         Listing listing = {};
 
         listing.r = sd_bus_message_new_method_return(message, &listing.reply);
@@ -227,7 +236,9 @@ static int reply_list(GlBus *bus, sd_bus_message *message, const char *type, voi
                 list(bus->parts.core, &listing);
         if (listing.r >= 0)
                 listing.r = sd_bus_message_close_container(listing.reply);
-        if (listing.r >= 0)
+        if (!gl_check_message_size(listing.bytes, "The list of guests", &error))
+                listing.r = gl_bus_reply_error(message, error);
+        else if (listing.r >= 0)
                 listing.r = sd_bus_send(bus->connection, listing.reply, NULL);
         sd_bus_message_unref(listing.reply);
 

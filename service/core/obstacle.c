@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/obstacle.h"
 
+/* Thousands may read an image, and what is in the way of its writer is said at each try: once so many bytes name
+ * holders, the others are counted. */
+#define LONGEST_SENTENCE (64 * 1024)
+
 GlObstacle *gl_obstacle_new(void) {
         return g_new0(GlObstacle, 1);
 }
@@ -100,17 +104,24 @@ static char *describe_hold(const GlObstacle *obstacle) {
         return g_string_free(text, FALSE);
 }
 
+static void append_obstacle(GString *sentence, const char *separator, const GlObstacle *obstacle) {
+        g_autofree char *holder = describe_holder(obstacle);
+        g_autofree char *hold = describe_hold(obstacle);
+
+        g_string_append_printf(sentence, "%s%s %s", separator, holder, hold);
+}
+
 char *gl_obstacles_to_sentence(GlResourceType type, const char *name, GPtrArray *obstacles) {
         g_autofree char *quoted = gl_quote(name);
         GString *sentence = g_string_new(NULL);
 
         g_string_append_printf(sentence, "%s %s is in use", type == GL_RESOURCE_DISK ? "Disk" : "Lease", quoted);
         for (guint i = 0; obstacles && i < obstacles->len; i++) {
-                const GlObstacle *obstacle = g_ptr_array_index(obstacles, i);
-                g_autofree char *holder = describe_holder(obstacle);
-                g_autofree char *hold = describe_hold(obstacle);
-
-                g_string_append_printf(sentence, "%s%s %s", i == 0 ? ": " : "; ", holder, hold);
+                if (sentence->len >= LONGEST_SENTENCE) {
+                        g_string_append_printf(sentence, "; and %u others", obstacles->len - i);
+                        break;
+                }
+                append_obstacle(sentence, i == 0 ? ": " : "; ", g_ptr_array_index(obstacles, i));
         }
 
         return g_string_free(g_string_append_c(sentence, '.'), FALSE);

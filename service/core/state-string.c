@@ -62,8 +62,13 @@ static gboolean parse_number(const char *text, guint64 max, guint64 *number) {
         return TRUE;
 }
 
+/*
+ * With more resources than there are by default not all need fit. One that is left out has no proof that nobody else had
+ * it: to acquire with such a string is Stale, and a string that is too long could not be given back at all.
+ */
 void gl_state_string_add(GString *text, const GlResource *resource) {
         const GlNode *node = &resource->place->node;
+        gsize before = text->len;
         char look[12];
 
         g_string_append_printf(text, ";r=%c%c", type_letters[resource->type], mode_letters[resource->mode]);
@@ -73,6 +78,8 @@ void gl_state_string_add(GString *text, const GlResource *resource) {
         append_number(text, ',', resource->generation);
         gl_state_look(resource->size, resource->mtime, look);
         g_string_append_printf(text, ",%s", look);
+        if (text->len > GL_STATE_STRING_MAX_BYTES)
+                g_string_truncate(text, before);
 }
 
 GString *gl_state_string_begin(const GlGuest *guest, const char *host_id) {
