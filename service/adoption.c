@@ -34,6 +34,7 @@ struct GlAdoption {
         GPtrArray *adoptees; /* of Adoptee */
         GPtrArray *findings; /* of Finding */
         guint n_left;
+        gboolean complete; /* the state of every guest could be read, and the guest put back */
 };
 
 static void adoptee_free(gpointer data) {
@@ -56,6 +57,7 @@ GlAdoption *gl_adoption_new(GlService *service, GlAdopted adopted, gpointer user
 
         adoption->service = service;
         adoption->adopted = adopted;
+        adoption->complete = TRUE;
         adoption->user_data = user_data;
         adoption->adoptees = g_ptr_array_new_with_free_func(adoptee_free);
         adoption->findings = g_ptr_array_new_with_free_func(finding_free);
@@ -72,7 +74,7 @@ void gl_adoption_free(GlAdoption *adoption) {
 
 static void one_done(GlAdoption *adoption) {
         if (--adoption->n_left == 0)
-                adoption->adopted(adoption->user_data);
+                adoption->adopted(adoption->complete, adoption->user_data);
 }
 
 /* --- processes --- */
@@ -172,6 +174,7 @@ static void put_back(Adoptee *adoptee) {
         if (!adoptee->guest) {
                 gl_log_fields(LOG_ERR, GL_MESSAGE_NOT_ADOPTED, fields, "Guest \"%s\" cannot be adopted: %s", name,
                               error->message);
+                adoptee->adoption->complete = FALSE;
                 one_done(adoptee->adoption);
                 return;
         }
@@ -242,18 +245,19 @@ static void adopt_one(GlAdoption *adoption, GlSavedGuest *saved) {
                 put_back(adoptee);
 }
 
-static GPtrArray *load(GlStore *store) {
+static GPtrArray *load(GlStore *store, gboolean *complete) {
         g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
         GPtrArray *guests = gl_store_load(store, problems);
 
         for (guint i = 0; i < problems->len; i++)
                 gl_log(LOG_ERR, GL_MESSAGE_STATE_SET_ASIDE, "%s", (const char *) g_ptr_array_index(problems, i));
+        *complete = problems->len == 0;
         return guests;
 }
 
 void gl_adoption_start(GlAdoption *adoption) {
         GlStore *store = gl_service_store(adoption->service);
-        g_autoptr(GPtrArray) guests = store ? load(store) : g_ptr_array_new();
+        g_autoptr(GPtrArray) guests = store ? load(store, &adoption->complete) : g_ptr_array_new();
 
         g_ptr_array_set_free_func(guests, NULL); /* each goes to its adoptee */
         /* One more than there are, so that those that are done at once do not end it early. */

@@ -223,6 +223,33 @@ static void check_drivers(GlFindings *findings, const GlConfiguration *configura
         }
 }
 
+/* Without it nothing is refused, but what the service holds by itself goes with it. */
+static void check_keeper(GlFindings *findings, const char *program, const char *socket) {
+        static const char without[] = "locks that no guest keeps are lost while the service is restarted";
+        g_autofree char *quoted = gl_quote(program), *quoted_socket = gl_quote(socket);
+        struct stat st;
+
+        if (stat(program, &st) < 0)
+                gl_findings_problem(findings, "the keeper %s cannot be looked at (%s): without it %s; run \"meson "
+                                    "install\"",
+                                    quoted, g_strerror(errno), without);
+        else if (!S_ISREG(st.st_mode) || access(program, X_OK) < 0)
+                gl_findings_problem(findings, "the keeper %s cannot be run: without it %s; run \"meson install\"", quoted,
+                                    without);
+        else if (!is_roots_alone(&st))
+                gl_findings_problem(findings,
+                                    "the keeper %s can be changed by others than root: chown root and chmod go-w it",
+                                    quoted);
+        else
+                gl_findings_ok(findings, "the keeper %s is in order", quoted);
+        /* It is made by systemd, or by the keeper when that is started. */
+        if (stat(socket, &st) == 0 && (!S_ISSOCK(st.st_mode) || st.st_uid != 0 || (st.st_mode & (S_IRWXG | S_IRWXO))))
+                gl_findings_problem(findings,
+                                    "the keeper's socket %s is not a socket for root alone (it belongs to uid %u, "
+                                    "mode %04o): remove it",
+                                    quoted_socket, st.st_uid, st.st_mode & 07777);
+}
+
 static void check_polkit(GlFindings *findings, sd_bus *bus) {
         sd_bus_error error = SD_BUS_ERROR_NULL;
         sd_bus_message *call = NULL;
@@ -276,6 +303,7 @@ guint gl_check_installation(const GlCheckOptions *options, GString *report) {
         check_directory(&findings, "runtime", options->runtime_dir);
         check_directory(&findings, "state", options->state_dir);
         check_files(&findings, options);
+        check_keeper(&findings, options->keeper, options->keeper_socket);
         check_polkit(&findings, options->bus);
         gl_check_kernel(&findings);
         gl_check_view(&findings, options->sysroot, options->pid);

@@ -20,6 +20,7 @@
 #define GL_MESSAGE_STORAGE_HANGS    "eb4099efb0094fbca3e41c6e5d2ec04d"
 #define GL_MESSAGE_DRAINING_IS_SLOW "8fafc28ad53d49cea6e89441ac140bc9"
 #define GL_MESSAGE_PATH_MOVED       "a35d13778dd54a7ba276bb8150e28288"
+#define GL_MESSAGE_NO_KEEPER        "66cbda6c4452433296ccb6513d207525"
 
 /* Fields for gl_log_fields(). */
 #define GL_FIELD_GUEST      "GUESTLOCK_GUEST" /* uuid */

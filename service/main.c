@@ -13,6 +13,7 @@
 #include "check.h"
 #include "core/error.h"
 #include "drivers/file.h"
+#include "keeping.h"
 #include "log.h"
 #include "service.h"
 
@@ -24,6 +25,7 @@
 
 static char *arg_config, *arg_host_id, *arg_sysroot;
 static char *arg_state_dir, *arg_runtime_dir, *arg_driver_dir;
+static char *arg_keeper, *arg_keeper_socket;
 static gboolean arg_check, arg_version;
 
 static const GOptionEntry entries[] = {
@@ -31,6 +33,8 @@ static const GOptionEntry entries[] = {
         {"state-dir", 0, 0, G_OPTION_ARG_FILENAME, &arg_state_dir, "What outlives a reboot is kept here", "DIR"},
         {"runtime-dir", 0, 0, G_OPTION_ARG_FILENAME, &arg_runtime_dir, "What outlives the service is kept here", "DIR"},
         {"driver-dir", 0, 0, G_OPTION_ARG_FILENAME, &arg_driver_dir, "Drivers are loaded from here", "DIR"},
+        {"keeper", 0, 0, G_OPTION_ARG_FILENAME, &arg_keeper, "Start this to keep locks, where nobody does", "PROGRAM"},
+        {"keeper-socket", 0, 0, G_OPTION_ARG_FILENAME, &arg_keeper_socket, "Who keeps locks listens here", "PATH"},
         {"host-id", 0, 0, G_OPTION_ARG_STRING, &arg_host_id, "This host's id, instead of the machine id", "ID"},
         {"sysroot", 0, 0, G_OPTION_ARG_FILENAME, &arg_sysroot, "Look for /proc and /sys below DIR", "DIR"},
         {"check", 0, 0, G_OPTION_ARG_NONE, &arg_check, "Say what is wrong with this installation", NULL},
@@ -42,6 +46,9 @@ typedef struct {
         sd_event *event;
         sd_bus *connection;
         GlGate *gate;
+        GlService *service;
+        GlServiceKeeping *keeping;
+        GlDriver *file;
 } Daemon;
 
 static int fail(const GError *error) {
@@ -131,9 +138,10 @@ static gboolean take_name(sd_bus *connection, GError **error) {
 }
 
 /* Everything that was there is known again: whoever asks now gets the right answer. */
-static void adopted(gpointer user_data) {
+static void adopted(gboolean complete, gpointer user_data) {
         Daemon *daemon = user_data;
 
+        gl_service_keeping_drop_rest(daemon->keeping, complete);
         gl_gate_open(daemon->gate);
         gl_log(LOG_INFO, GL_MESSAGE_STARTED, "guestlockd %s is on the bus.", GUESTLOCK_VERSION);
         sd_notify(FALSE, "READY=1");
@@ -141,6 +149,24 @@ static void adopted(gpointer user_data) {
 
 static const char *find_host_name(const GlConfiguration *configuration) {
         return configuration->host_name ?: g_get_host_name();
+}
+
+/* What was kept is known, or is not to be had. */
+static void keeping_loaded(gpointer user_data) {
+        Daemon *daemon = user_data;
+
+        gl_service_adopt(daemon->service, adopted, daemon);
+}
+
+static void keep_again(gpointer user_data) {
+        gl_file_driver_keep_again(((Daemon *) user_data)->file);
+}
+
+/* Where systemd starts the keeper, one of ours would go with our unit. */
+static GlServiceKeeping *make_keeping(sd_event *event) {
+        const char *program = arg_keeper ?: sd_booted() > 0 ? NULL : KEEPER;
+
+        return gl_service_keeping_new(event, arg_keeper_socket ?: KEEPER_SOCKET, program);
 }
 
 static int serve(GlService *service, Daemon *daemon, const GlConfiguration *configuration, const char *host_id) {
@@ -154,13 +180,16 @@ static int serve(GlService *service, Daemon *daemon, const GlConfiguration *conf
                         [GL_LOCKSPACE_LVM] = configuration->lvm_lockspace_directory,
                         [GL_LOCKSPACE_SCSI] = configuration->scsi_lockspace_directory,
                 },
+                .keeping = gl_service_keeping_get(daemon->keeping),
         };
         g_autoptr(GlGate) gate = NULL;
         g_autoptr(GError) error = NULL;
         GlAuthority *authority;
         int r;
 
-        gl_service_add_driver(service, gl_file_driver_new(gl_service_workers(service), &file_options));
+        daemon->service = service;
+        daemon->file = gl_file_driver_new(gl_service_workers(service), &file_options);
+        gl_service_add_driver(service, daemon->file);
         if (!gl_service_load_driver(service, configuration->default_driver, &error)) {
                 g_prefix_error(&error, "DefaultDriver of the configuration: ");
                 return fail(error);
@@ -173,9 +202,11 @@ static int serve(GlService *service, Daemon *daemon, const GlConfiguration *conf
         gate = daemon->gate = gl_gate_new(daemon->connection, &error);
         if (!gate)
                 return fail(error);
-        gl_service_adopt(service, adopted, daemon);
+        gl_service_keeping_set_again(daemon->keeping, keep_again, daemon);
+        gl_service_keeping_load(daemon->keeping, keeping_loaded, daemon);
 
         r = sd_event_loop(daemon->event);
+        gl_service_keeping_close(daemon->keeping);
         sd_notify(FALSE, "STOPPING=1");
         return r;
 }
@@ -199,6 +230,7 @@ static int run(const GlConfiguration *configuration) {
         __attribute__((cleanup(sd_event_unrefp))) sd_event *event = NULL;
         __attribute__((cleanup(sd_bus_flush_close_unrefp))) sd_bus *connection = NULL;
         g_autofree char *host_id = NULL;
+        g_autoptr(GlServiceKeeping) keeping = NULL;
         g_autoptr(GlService) service = NULL;
         g_autoptr(GError) error = NULL;
         Daemon daemon;
@@ -233,6 +265,7 @@ static int run(const GlConfiguration *configuration) {
                                          &error);
         if (!service)
                 return fail(error);
+        keeping = daemon.keeping = make_keeping(event);
         return serve(service, &daemon, configuration, host_id);
 }
 
@@ -247,6 +280,8 @@ static int check(void) {
                 .bus_activation = DATADIR "/dbus-1/system-services/org.guestlock1.service",
                 .polkit_actions = DATADIR "/polkit-1/actions/org.guestlock1.policy",
                 .driver_dir = arg_driver_dir ?: DRIVER_DIR,
+                .keeper = arg_keeper ?: KEEPER,
+                .keeper_socket = arg_keeper_socket ?: KEEPER_SOCKET,
                 .sysroot = arg_sysroot,
         };
         guint n_problems;

@@ -73,7 +73,7 @@ make_surroundings() {
         export GUESTLOCK_LOG=${GUESTLOCK_LOG:-$private/log} GUESTLOCK_TMP=$private/tmp
         export GUESTLOCK_RULES=$private/rules GUESTLOCK_CONFIG=$state/guestlockd.conf
         export GUESTLOCK_RUNTIME_DIR=$state/run GUESTLOCK_STATE_DIR=$state/state
-        export GUESTLOCK_DRIVER_DIR=$private/drivers
+        export GUESTLOCK_DRIVER_DIR=$private/drivers GUESTLOCK_KEEPER_SOCKET=$private/keeper.sock
         export DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/dbus/system_bus_socket
         : >>"$GUESTLOCK_LOG"
 
@@ -106,7 +106,7 @@ describe_service() {
 		[D-BUS Service]
 		Name=org.guestlock1
 		User=root
-		Exec=${GUESTLOCKD_WRAPPER:+$GUESTLOCKD_WRAPPER }"$build/service/guestlockd" "--config=$GUESTLOCK_CONFIG" "--runtime-dir=$GUESTLOCK_RUNTIME_DIR" "--state-dir=$GUESTLOCK_STATE_DIR" "--driver-dir=$GUESTLOCK_DRIVER_DIR"
+		Exec=${GUESTLOCKD_WRAPPER:+$GUESTLOCKD_WRAPPER }"$build/service/guestlockd" "--config=$GUESTLOCK_CONFIG" "--runtime-dir=$GUESTLOCK_RUNTIME_DIR" "--state-dir=$GUESTLOCK_STATE_DIR" "--driver-dir=$GUESTLOCK_DRIVER_DIR" "--keeper=$build/keeper/guestlock-keeper" "--keeper-socket=$GUESTLOCK_KEEPER_SOCKET"
 	END
 }
 

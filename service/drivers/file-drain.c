@@ -141,13 +141,21 @@ static gboolean is_behind_loop_device(int fd, const char *canonical, const char 
         return FALSE;
 }
 
-static gboolean is_open_visibly(int fd, const GlSource *source, const char *sysroot) {
-        g_autoptr(GPtrArray) holders = gl_holders_find(fd);
-
-        return holders->len > 0 || is_behind_loop_device(fd, source->canonical, sysroot);
+/* Of a lease's own description, as guestlock-keeper has and heirs: it is not another one. We have more than copies. */
+static gboolean has_copy_of_ours(const GlHolder *holder, guint32 host_number) {
+        return is_other_process(holder) && gl_holder_has_lock(holder, GL_BYTE_HOST + host_number, FALSE);
 }
 
-static gboolean is_file_closed(GlTarget *target, int fd, const char *sysroot) {
+static gboolean is_open_visibly(int fd, const GlSource *source, const GlFileOptions *options) {
+        g_autoptr(GPtrArray) holders = gl_holders_find(fd);
+
+        for (guint i = 0; i < holders->len; i++)
+                if (!has_copy_of_ours(g_ptr_array_index(holders, i), options->host_number))
+                        return TRUE;
+        return is_behind_loop_device(fd, source->canonical, options->sysroot);
+}
+
+static gboolean is_file_closed(GlTarget *target, int fd, const GlFileOptions *options) {
         const GlSource *source = target->source.box;
 
         if (!can_ask_with_lease(source, fd))
@@ -158,7 +166,7 @@ static gboolean is_file_closed(GlTarget *target, int fd, const char *sysroot) {
         }
         switch (errno) {
         case EAGAIN:
-                if (is_open_visibly(fd, source, sysroot))
+                if (is_open_visibly(fd, source, options))
                         return TRUE;
                 still_writing(target, g_strdup("the kernel still has it open for a process that is gone"));
                 return FALSE;
@@ -184,7 +192,7 @@ void gl_file_drain(GlTarget *target, const GlFileOptions *options) {
                 drained = source->kind == GL_STORAGE_MOUNT || is_qemu_gone(target, lease);
                 if (drained)
                         drained = source->block ? is_device_idle(target, source->device, options->sysroot)
-                                                : is_file_closed(target, lease->fd, options->sysroot);
+                                                : is_file_closed(target, lease->fd, options);
         }
 
         if (drained)

@@ -13,8 +13,8 @@ import subprocess
 from pathlib import Path
 
 from guestlocktest import (
-    Error, as_uid, at_end, create_guest, disk, end_process, end_service, equal, image, manager, run, service_pid,
-    spawn_process, start_guest, temp_dir, wait_until)
+    Error, as_uid, at_end, create_guest, disk, end_keeper, end_process, end_service, equal, image, manager, run,
+    service_pid, spawn_process, start_guest, temp_dir, wait_until)
 from storagetest import must_run, test_program
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -198,6 +198,7 @@ class HostileFs:
     def _end(self):
         self.be()
         end_service()
+        end_keeper()
         run('umount', '--lazy', str(self.point))
 
 

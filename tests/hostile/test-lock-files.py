@@ -11,9 +11,9 @@ import uuid
 from pathlib import Path
 
 from guestlocktest import (
-    GLib, Signals, as_uid, at_end, bus, create_guest, disk, end_process, end_service, equal, fails, image, is_locked,
-    lock_on, main, manager, restart_service, run, spawn_process, start_guest, start_service, temp_dir, test,
-    wait_until)
+    GLib, Signals, as_uid, at_end, bus, create_guest, disk, end_keeper, end_process, end_service, equal, fails,
+    image, is_locked, lock_on, main, manager, restart_service, run, spawn_process, start_guest, start_service, temp_dir,
+    test, wait_until)
 from filetest import MODES, NEXT, has_open, lock_byte, opened, opened_as, outcome, secret, service_access
 
 READER, WRITER, HOST, QEMU_WRITES, QEMU_NO_WRITER = NEXT + 1, NEXT + 2, 1 << 60, 101, 201
@@ -258,10 +258,11 @@ def lease_file_of_alices():
 # --- leases that are made to fail ---
 
 def lost_while_the_service_starts(path, user='alice', **options):
-    """Has a guest of root's hold the disk, and somebody else lock it while the service is not there."""
+    """Has a guest of root's hold the disk, and somebody else lock it while service and keeper are gone."""
     process = spawn_process()
     guest = start_guest([disk(path)], options={'pid': process.pid, 'keep': True} | options)
     end_service(signal.SIGKILL)
+    end_keeper()
     holder, _ = has_open(path, locks=[0], user=user)
     signals = Signals()
     start_service()
@@ -270,8 +271,8 @@ def lost_while_the_service_starts(path, user='alice', **options):
 
 @test
 def roots_lock_taken_by_a_reader():
-    """While no service runs nobody has the locks: who may read root's image can take them then. That is announced, and
-    root's guest is paused: nothing but the process of that very guest, and only as its owner said."""
+    """Where nobody keeps the locks who may read root's image can take them. That is announced, and root's guest is
+    paused: nothing but the process of that very guest, and only as its owner said."""
     path, bystander = secret(mode=0o644), spawn_process(user='alice')
     guest, process, holder, signals = lost_while_the_service_starts(path)
     *_, reason, details = signals.expect('LeaseLost', guest.path)
@@ -312,6 +313,7 @@ def her_own_guest_is_hers_to_lose():
         guest = start_guest([disk(path)], options={'pid': process.pid, 'keep': True, 'on-lease-lost': action},
                             peer=alice)
         end_service(signal.SIGKILL)
+        end_keeper()
         holder, _ = has_open(path, os.O_RDWR, locks=[0])
         signals = Signals()
         start_service()
@@ -323,6 +325,21 @@ def her_own_guest_is_hers_to_lose():
         equal([state_of(other) for other in (*others, holder)], ['S'] * 4)
         for other in (process, holder):
             end_process(other)
+
+
+@test
+def kept_while_the_service_is_away():
+    path = secret(mode=0o644)
+    guest = start_guest([disk(path)], options={'pid': spawn_process().pid, 'keep': True})
+    end_service(signal.SIGKILL)
+    try:
+        has_open(path, locks=[0], user='alice')
+    except AssertionError as refusal:
+        assert 'cannot open or lock' in str(refusal), refusal
+    else:
+        raise AssertionError('alice has the lock')
+    start_service()
+    equal((guest.State, lock_on(path, 0)), ('held', 'write'))
 
 
 # --- state strings ---

@@ -7,8 +7,8 @@ import signal
 import subprocess
 
 from guestlocktest import (
-    GLib, as_uid, create_guest, disk, equal, fails, image, lock_on, main, manager, polkit_rules, restart_service,
-    service_pid, spawn_process, start_guest, start_service, temp_dir, test, uid_of)
+    GLib, as_uid, create_guest, disk, end_keeper, end_service, equal, fails, image, lock_on, main, manager,
+    polkit_rules, restart_service, service_pid, spawn_process, start_guest, start_service, temp_dir, test, uid_of)
 from filetest import MODES, WRITABLE, Attacker, Watch, in_user_namespace, opened, outcome, secret, service_access
 from storagetest import loop_device, mount, must_run
 
@@ -182,9 +182,13 @@ def group_rights_that_are_lost():
     os.chown(path, 0, GROUP)
     guest.Acquire({})
     equal(service_access(path), ['write'])
-    # What was lost meanwhile is also not hers again after a restart, nor is it anybody else's: the lease stays.
+    # What she may not open any more stays hers where it was kept; else it is not opened again, and the lease stays.
     path.chmod(0o600)
     restart_service()
+    equal((guest.State, service_access(path)), ('held', ['write']))
+    end_service(signal.SIGKILL)
+    end_keeper()
+    start_service()
     equal((guest.State, service_access(path)), ('held', []))
     assert guest.Resources[0]['scope-reason'].startswith('its lock could not be taken again'), guest.Resources
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from guestlocktest import (
-    NAME, Fd, Signals, as_uid, at_end, bus, create_guest, disk, end_process, end_service, equal, fails,
+    NAME, Fd, Signals, as_uid, at_end, bus, create_guest, disk, end_keeper, end_process, end_service, equal, fails,
     image, lock, main, manager, note, service_pid, skip, spawn_process, start_guest, start_service, temp_dir, test,
     uid_of, wait_until)
 
@@ -71,8 +71,9 @@ def turning(directory):
 
 
 def lose(*paths):
-    """These disks are taken by somebody else while the service is away."""
+    """These disks are taken by somebody else while the service and guestlock-keeper are away."""
     end_service(signal.SIGKILL)
+    end_keeper()
     for path in paths:
         fd = lock(path)
         at_end(lambda fd=fd: os.close(fd))

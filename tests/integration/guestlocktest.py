@@ -24,6 +24,7 @@ import pwd
 import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -43,6 +44,7 @@ SOURCE = Path(__file__).resolve().parents[2]
 RUNTIME_DIR = Path(os.environ['GUESTLOCK_RUNTIME_DIR'])
 STATE_DIR = Path(os.environ['GUESTLOCK_STATE_DIR'])
 CONFIG = Path(os.environ['GUESTLOCK_CONFIG'])
+KEEPER_SOCKET = Path(os.environ['GUESTLOCK_KEEPER_SOCKET'])
 RULES = Path(os.environ['GUESTLOCK_RULES'])
 LOG = Path(os.environ['GUESTLOCK_LOG'])
 # Under valgrind everything takes longer.
@@ -481,6 +483,25 @@ def end_service(how=signal.SIGTERM):
     _end_owner(NAME, how)
 
 
+def keeper_pid():
+    """Of guestlock-keeper, or None: whoever listens on its socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as end:
+        try:
+            end.connect(str(KEEPER_SOCKET))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        return struct.unpack('3i', end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+
+
+def end_keeper():
+    """With what it keeps."""
+    pid = keeper_pid()
+    if pid is None:
+        return
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not _alive(pid), f'the end of guestlock-keeper, pid {pid}', 10)
+
+
 def restart_service():
     """Kills the service at once and has it started again; gives the new pid."""
     end_service(signal.SIGKILL)
@@ -626,6 +647,7 @@ def _tidy_up():
 
     def wipe():
         end_service()
+        end_keeper()
         for directory in (RUNTIME_DIR, STATE_DIR):
             shutil.rmtree(directory, ignore_errors=True)
 

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from guestlocktest import (
-    at_end, end_service, lock_on, run, skip, spawn_process, temp_dir, wait_until)
+    at_end, end_keeper, end_service, lock_on, run, skip, spawn_process, temp_dir, wait_until)
 
 QEMU = 'qemu-system-x86_64'
 # The bytes that QEMU has locked, by how it uses the image.
@@ -80,6 +80,7 @@ class SlowFs:
         """With everybody gone who has something open here, or might hang in it."""
         self.be('ok')
         end_service()
+        end_keeper()
         run('umount', '--lazy', str(self.point))
 
 
@@ -103,6 +104,7 @@ def mount(*arguments):
 
 def _unmount(point):
     end_service()
+    end_keeper()
     # A write in flight of a process that is gone keeps it busy.
     wait_until(lambda: run('umount', str(point)).returncode == 0, f'{point} to be unmounted')
 

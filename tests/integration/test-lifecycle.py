@@ -76,7 +76,7 @@ def acquire_and_release():
     for resource in guest.Resources:
         equal(set(resource), RESOURCE_KEYS | LEASE_KEYS)
         equal((resource['scope'], resource['kept-by'], resource['generation'], resource['registered-by']),
-              ('host', 'service', generation, 0))
+              ('host', 'keeper', generation, 0))
     equal(locks(one, two), ['write', 'read'])
     assert not is_locked(one, NEXT) and not is_locked(one, 100), 'more is locked than has to be'
     equal(manager().NLeases, 2)

@@ -8,9 +8,9 @@ import signal
 from pathlib import Path
 
 from guestlocktest import (
-    LOG, NAME, RUNTIME_DIR, STATE_DIR, GLib, Signals, as_uid, at_end, create_guest, disk, end_process, end_service,
-    equal, fails, has_owner, image, is_locked, lock, lock_on, main, manager, restart_service, run, service_pid,
-    spawn_process, start_guest, start_service, temp_dir, test, wait_until)
+    LOG, NAME, RUNTIME_DIR, STATE_DIR, GLib, Signals, as_uid, at_end, create_guest, disk, end_keeper, end_process,
+    end_service, equal, fails, has_owner, image, is_locked, lock, lock_on, main, manager, restart_service, run,
+    service_pid, spawn_process, start_guest, start_service, temp_dir, test, wait_until)
 
 UUID = '4dea22b3-1d52-d8f3-2516-782e98ab3fa0'
 
@@ -42,9 +42,10 @@ def held_by(process, path, **options):
 
 
 def lose(*guests_and_paths):
-    """These guests' disks are taken while the service is away. Gives the signals since it is back, and what
-    gives the disks back."""
+    """These guests' disks are taken while neither the service nor guestlock-keeper is there. Gives the signals since it
+    is back, and what gives the disks back."""
     end_service(signal.SIGKILL)
+    end_keeper()
     ends = [taken_by_another(path) for path in guests_and_paths]
     signals = Signals()
     start_service()
@@ -67,7 +68,8 @@ def comes_back(how):
     locks = [lock_on(path, byte) for path in paths for byte in (0, 4096)]
 
     end_service(how)
-    equal([lock_on(path, 0) for path in paths], [None] * 5)
+    # Nobody gets in between.
+    equal([lock_on(path, byte) for path in paths for byte in (0, 4096)], locks)
     signals = Signals()
     start_service()
     signals.nothing_else()
@@ -256,6 +258,7 @@ def mode_without_a_lock():
     path = image(directory, user='alice')
     guest = start_guest([disk(path)], options={'pid': process.pid, 'keep': True}, peer=as_uid('alice'))
     end_service(signal.SIGKILL)
+    end_keeper()
     directory.chmod(0)
     os.chown(directory, 0, 0)
     pid = start_service()
@@ -449,7 +452,10 @@ def damaged_state():
     log = LOG.read_bytes()[begin:].decode()
     for name in aside:
         assert [line for line in log.splitlines() if name in line and 'set aside' in line], f'{name} is not in: {log}'
-    # They are not in the way of new ones.
+    # Their names are not in the way of new ones; their disks are, as they may still run on them.
+    with fails('Conflict', contains='guestlock-keeper'):
+        start_guest([disk(directory / '0.img')], uuid=uuids[0])
+    end_keeper()
     equal(start_guest([disk(directory / '0.img')], uuid=uuids[0]).path, guests[0].path)
 
 

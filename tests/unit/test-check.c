@@ -18,7 +18,7 @@
  */
 typedef struct {
         char *root;
-        char *configuration, *runtime, *state, *policy, *activation, *actions, *drivers, *sysroot;
+        char *configuration, *runtime, *state, *policy, *activation, *actions, *drivers, *keeper, *socket, *sysroot;
         GlCheckOptions options;
         GString *report;
 } Fixture;
@@ -54,6 +54,9 @@ static void setup(Fixture *fixture, gconstpointer data) {
         fixture->activation = put(fixture, "org.guestlock1.service", "");
         fixture->actions = put(fixture, "org.guestlock1.policy", "");
         fixture->drivers = put(fixture, "drivers", NULL);
+        fixture->keeper = put(fixture, "guestlock-keeper", "");
+        g_assert_cmpint(g_chmod(fixture->keeper, 0755), ==, 0);
+        fixture->socket = g_build_filename(fixture->root, "keeper.sock", NULL);
         fixture->sysroot = g_build_filename(fixture->root, "sys", NULL);
         point(fixture, "sys/proc/self/ns/mnt", "mnt:[1]");
         point(fixture, "sys/proc/1/ns/mnt", "mnt:[1]");
@@ -69,6 +72,8 @@ static void setup(Fixture *fixture, gconstpointer data) {
                 .bus_activation = fixture->activation,
                 .polkit_actions = fixture->actions,
                 .driver_dir = fixture->drivers,
+                .keeper = fixture->keeper,
+                .keeper_socket = fixture->socket,
                 .sysroot = fixture->sysroot,
         };
 }
@@ -91,6 +96,8 @@ static void teardown(Fixture *fixture, gconstpointer data) {
         remove_tree(fixture->root);
         g_string_free(fixture->report, TRUE);
         g_free(fixture->sysroot);
+        g_free(fixture->socket);
+        g_free(fixture->keeper);
         g_free(fixture->drivers);
         g_free(fixture->actions);
         g_free(fixture->activation);
@@ -237,6 +244,27 @@ static void test_what_is_not_installed(Fixture *fixture, gconstpointer data) {
         assert_says(fixture, "problem: the polkit action file", "meson install");
 }
 
+static void test_the_keeper(Fixture *fixture, gconstpointer data) {
+        guint before = run(fixture);
+
+        g_free(put(fixture, "keeper.sock", "")); /* which is none */
+        g_assert_cmpuint(run(fixture), ==, before + 1);
+        assert_says(fixture, "problem: the keeper's socket", fixture->socket);
+        g_assert_cmpint(g_remove(fixture->socket), ==, 0);
+        if (needs_root())
+                return;
+        assert_says(fixture, "ok: the keeper", fixture->keeper);
+        g_assert_cmpint(g_chmod(fixture->keeper, 0775), ==, 0);
+        g_assert_cmpuint(run(fixture), ==, before + 1);
+        assert_says(fixture, "problem: the keeper", "chmod go-w");
+        g_assert_cmpint(g_chmod(fixture->keeper, 0644), ==, 0);
+        g_assert_cmpuint(run(fixture), ==, before + 1);
+        assert_says(fixture, "problem: the keeper", "cannot be run");
+        g_assert_cmpint(g_remove(fixture->keeper), ==, 0);
+        g_assert_cmpuint(run(fixture), ==, before + 1);
+        assert_says(fixture, "problem: the keeper", "meson install");
+}
+
 static void test_other_files_than_the_callers(Fixture *fixture, gconstpointer data) {
         guint before = run(fixture);
         g_autofree char *root = g_build_filename(fixture->sysroot, "proc/77/root", NULL);
@@ -333,6 +361,7 @@ int main(int argc, char **argv) {
         ADD("directories-that-are-not-there", 0, test_directories_that_are_not_there);
         ADD("a-directory-that-cannot-be-made", 0, test_a_directory_that_cannot_be_made);
         ADD("what-is-not-installed", 0, test_what_is_not_installed);
+        ADD("the-keeper", 0, test_the_keeper);
         ADD("other-files-than-the-callers", 0, test_other_files_than_the_callers);
         ADD("hidden-namespaces", 0, test_hidden_namespaces);
         ADD("too-few-descriptors", 0, test_too_few_descriptors);

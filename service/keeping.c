@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "keeping.h"
+
+#include <unistd.h>
+
+#include "log.h"
+
+struct GlServiceKeeping {
+        GlKeeping keeping; /* first: what the drivers see */
+        GlKeeper *keeper;  /* (owned) */
+        GHashTable *found; /* (owned) key → GlKeptFds (owned): what an earlier service has left, and nobody recovered */
+        GlKeepingFunc loaded, again;
+        gpointer loaded_data, again_data;
+};
+
+/* --- for the drivers --- */
+
+typedef struct {
+        GlKept done;
+        gpointer user_data;
+} Request;
+
+static void answered(int result, gpointer user_data) {
+        Request request = *(Request *) user_data;
+
+        g_free(user_data);
+        request.done(result == 0, request.user_data);
+}
+
+static Request *new_request(GlKept done, gpointer user_data) {
+        Request *request = g_new(Request, 1);
+
+        *request = (Request){done, user_data};
+        return request;
+}
+
+static void kept_fds_free(gpointer data) {
+        GlKeptFds *kept = data;
+
+        for (guint i = 0; i < kept->n; i++)
+                if (kept->fds[i] >= 0)
+                        close(kept->fds[i]);
+        g_free(kept->fds);
+        g_free(kept->tags);
+        g_free(kept);
+}
+
+static GlKeptFds *recover(GlKeeping *base, guint64 key) {
+        GlServiceKeeping *keeping = (GlServiceKeeping *) base;
+        GlKeptFds *kept = NULL;
+        guint64 *stored = NULL;
+
+        if (g_hash_table_steal_extended(keeping->found, &key, (gpointer *) &stored, (gpointer *) &kept))
+                g_free(stored);
+        return kept;
+}
+
+static void keep(GlKeeping *base, guint64 key, const int *fds, const guint8 *tags, guint n, GlKept done,
+                 gpointer user_data) {
+        GlKeeper *keeper = ((GlServiceKeeping *) base)->keeper;
+
+        if (keeper)
+                gl_keeper_keep(keeper, key, fds, tags, n, answered, new_request(done, user_data));
+}
+
+static void drop(GlKeeping *base, guint64 key, GlKept done, gpointer user_data) {
+        GlKeeper *keeper = ((GlServiceKeeping *) base)->keeper;
+
+        if (keeper)
+                gl_keeper_drop(keeper, key, answered, new_request(done, user_data));
+}
+
+/* --- at the start --- */
+
+static void found(guint64 key, const int *fds, const guint8 *tags, guint n, gpointer user_data) {
+        GlServiceKeeping *keeping = user_data;
+        GlKeptFds *kept = g_new(GlKeptFds, 1);
+
+        *kept = (GlKeptFds){n, g_memdup2(fds, n * sizeof *fds), g_memdup2(tags, n)};
+        g_hash_table_insert(keeping->found, g_memdup2(&key, sizeof key), kept);
+}
+
+static void listed(int result, gpointer user_data) {
+        GlServiceKeeping *keeping = user_data;
+
+        if (result < 0)
+                gl_log(LOG_WARNING, GL_MESSAGE_NO_KEEPER,
+                       "guestlock-keeper cannot be asked what it has (%s); what guests hold is locked anew.",
+                       g_strerror(-result));
+        keeping->loaded(keeping->loaded_data);
+}
+
+void gl_service_keeping_load(GlServiceKeeping *keeping, GlKeepingFunc loaded, gpointer user_data) {
+        keeping->loaded = loaded;
+        keeping->loaded_data = user_data;
+        if (keeping->keeper)
+                gl_keeper_list(keeping->keeper, found, listed, keeping);
+        else
+                loaded(user_data);
+}
+
+static void dropped(int result, gpointer user_data) {
+}
+
+/* A lease whose state had not been saved yet when the service was killed. */
+void gl_service_keeping_drop_rest(GlServiceKeeping *keeping, gboolean known) {
+        guint n = g_hash_table_size(keeping->found);
+        GHashTableIter iter;
+        gpointer key;
+
+        if (n > 0 && known)
+                gl_log(LOG_INFO, NULL, "guestlock-keeper had kept %u leases that are nobody's; they are given up.", n);
+        else if (n > 0)
+                gl_log(LOG_WARNING, NULL,
+                       "guestlock-keeper keeps %u leases that are no known guest's. As the state of some guest could "
+                       "not be read they are kept on: it may still run. They end with guestlock-keeper.", n);
+        g_hash_table_iter_init(&iter, keeping->found);
+        while (known && g_hash_table_iter_next(&iter, &key, NULL))
+                gl_keeper_drop(keeping->keeper, *(guint64 *) key, dropped, NULL);
+        g_hash_table_remove_all(keeping->found);
+}
+
+/* --- the keeper itself --- */
+
+static void keeper_ready(GlKeeper *keeper, gboolean ready, gpointer user_data) {
+        GlServiceKeeping *keeping = user_data;
+
+        if (!ready)
+                gl_log(LOG_WARNING, GL_MESSAGE_NO_KEEPER,
+                       "guestlock-keeper does not answer. Until it does the service alone keeps the locks of guests that "
+                       "do not keep them themselves.");
+        else if (keeping->again)
+                keeping->again(keeping->again_data);
+}
+
+void gl_service_keeping_set_again(GlServiceKeeping *keeping, GlKeepingFunc again, gpointer user_data) {
+        keeping->again = again;
+        keeping->again_data = user_data;
+}
+
+GlServiceKeeping *gl_service_keeping_new(sd_event *event, const char *socket, const char *program) {
+        GlServiceKeeping *keeping = g_new0(GlServiceKeeping, 1);
+
+        keeping->keeping = (GlKeeping){recover, keep, drop};
+        keeping->found = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, kept_fds_free);
+        keeping->keeper = gl_keeper_new(event, socket, program);
+        if (keeping->keeper)
+                gl_keeper_set_ready(keeping->keeper, keeper_ready, keeping);
+        return keeping;
+}
+
+void gl_service_keeping_close(GlServiceKeeping *keeping) {
+        gl_keeper_free(g_steal_pointer(&keeping->keeper));
+}
+
+void gl_service_keeping_free(GlServiceKeeping *keeping) {
+        if (!keeping)
+                return;
+        gl_service_keeping_close(keeping);
+        g_hash_table_unref(keeping->found);
+        g_free(keeping);
+}
+
+GlKeeping *gl_service_keeping_get(GlServiceKeeping *keeping) {
+        return &keeping->keeping;
+}
