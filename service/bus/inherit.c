@@ -45,7 +45,7 @@ static const GlResourceName *wanted_names(const GlCall *call, guint *n) {
         *n = call->named ? call->named->len : 0;
         if (!call->named)
                 return NULL;
-        return *n > 0 ? (const GlResourceName *) call->named->data : none;
+        return *n > 0 ? &g_array_index(call->named, GlResourceName, 0) : none;
 }
 
 static gboolean prepare_inherit(GlCall *call, GError **error) {
