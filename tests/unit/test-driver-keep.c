@@ -78,9 +78,10 @@ static guint64 *key_copy(guint64 key) {
 }
 
 static GlKeptFds *keeper_recover(GlKeeping *keeping, guint64 key) {
+        g_autofree guint64 *stored = NULL;
         GlKeptFds *kept = NULL;
 
-        g_hash_table_steal_extended(keeper.recovered, &key, NULL, (gpointer *) &kept);
+        g_hash_table_steal_extended(keeper.recovered, &key, (gpointer *) &stored, (gpointer *) &kept);
         return kept;
 }
 
