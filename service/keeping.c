@@ -55,12 +55,15 @@ static GlKeptFds *recover(GlKeeping *base, guint64 key) {
         return kept;
 }
 
+/* Once the service ends nothing is asked of the keeper any more; what is under way is answered all the same. */
 static void keep(GlKeeping *base, guint64 key, const int *fds, const guint8 *tags, guint n, GlKept done,
                  gpointer user_data) {
         GlKeeper *keeper = ((GlServiceKeeping *) base)->keeper;
 
         if (keeper)
                 gl_keeper_keep(keeper, key, fds, tags, n, answered, new_request(done, user_data));
+        else
+                done(FALSE, user_data);
 }
 
 static void drop(GlKeeping *base, guint64 key, GlKept done, gpointer user_data) {
@@ -68,6 +71,8 @@ static void drop(GlKeeping *base, guint64 key, GlKept done, gpointer user_data) 
 
         if (keeper)
                 gl_keeper_drop(keeper, key, answered, new_request(done, user_data));
+        else
+                done(FALSE, user_data);
 }
 
 /* --- at the start --- */

@@ -10,7 +10,7 @@
 
 typedef struct GlKeeping GlKeeping;
 
-/* KEPT: it is where it outlives the service. Never called before what started it has returned. */
+/* KEPT: it is where it outlives the service. May be called before what started it has returned. */
 typedef void (*GlKept)(gboolean kept, gpointer user_data);
 
 /* What one key stands for. */

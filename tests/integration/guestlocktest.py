@@ -499,7 +499,7 @@ def end_keeper():
     if pid is None:
         return
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not _alive(pid), f'the end of guestlock-keeper, pid {pid}', 10)
+    wait_until(lambda: not _has_threads(pid), f'the end of guestlock-keeper, pid {pid}', 10)
 
 
 def restart_service():
@@ -515,15 +515,21 @@ def _end_owner(name, how):
     pidfd = os.pidfd_open(pid)
     try:
         signal.pidfd_send_signal(pidfd, how)
-        ended = lambda: not _alive(pid) and not has_owner(name)  # noqa: E731
+        ended = lambda: not _has_threads(pid) and not has_owner(name)  # noqa: E731
         wait_until(ended, f'the end of {name}, pid {pid}', 10)
     finally:
         os.close(pidfd)
 
 
-def _alive(pid):
+def _has_threads(pid):
+    """The first thread may be a zombie while another one still has the process's files, and the locks on them."""
+    def is_dead(thread):
+        try:
+            return (Path(thread) / 'stat').read_text().rpartition(')')[2].split()[0] in 'ZX'
+        except (FileNotFoundError, ProcessLookupError):
+            return True
     try:
-        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] not in 'ZX'
+        return not all(map(is_dead, os.scandir(f'/proc/{pid}/task')))
     except (FileNotFoundError, ProcessLookupError):
         return False
 
