@@ -71,6 +71,11 @@ GlVerdict gl_core_look_at(GlCore *core, const GlResource *resource, GlMode mode,
         return worst;
 }
 
+/* A guest that has lost a lease is told at once whether it can have it back: it may have been stopped. */
+static gboolean is_patient(const GlOp *op) {
+        return op->deadline != 0 && op->guest->state != GL_GUEST_LOST;
+}
+
 GlVerdict gl_op_look_at_all(GlCore *core, GlOp *op) {
         GlVerdict worst = GL_VERDICT_CLEAR;
 
@@ -80,7 +85,7 @@ GlVerdict gl_op_look_at_all(GlCore *core, GlOp *op) {
                 GlMode mode = gl_op_mode(op, resource);
                 GlVerdict verdict = gl_core_look_at(core, resource, mode, &op->in_the_way);
 
-                if (verdict == GL_VERDICT_CLEAR && op->deadline != 0 &&
+                if (verdict == GL_VERDICT_CLEAR && is_patient(op) &&
                     gl_table_conflicts(core->ahead, resource->place, mode, NULL, NULL))
                         verdict = GL_VERDICT_BEHIND;
                 worst = MAX(worst, verdict);
@@ -141,8 +146,10 @@ void gl_op_fail_conflict(GlCore *core, GlOp *op) {
 
 void gl_op_stay(GlCore *core, GlOp *op, gboolean foreign, gboolean brief) {
         gint64 pause = foreign ? (gint64) core->limits.foreign_retry : 0;
-        gboolean patient = op->deadline != 0 && op->guest->state != GL_GUEST_LOST;
+        gboolean patient = is_patient(op);
 
+        if (!patient)
+                op->deadline = 0;
         if (brief && !patient) {
                 if (op->brief_until == 0)
                         op->brief_until = core->now + core->limits.brief_patience;

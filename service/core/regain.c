@@ -2,19 +2,20 @@
 #include "core/acquire-private.h"
 
 /*
- * Acquire in state lost. What was revoked may still be locked for the guest, as it is kept from others until the
+ * Acquire of what is lost: in state lost, or released since while the guest runs on. What was revoked may still be locked for the guest, as it is kept from others until the
  * guest's end; it is had again as it is, if the driver finds that the locks are whole. What is left of a lock that is
  * not is given back first, and then the resource is taken like any other, which only succeeds if nobody has it and
  * nobody changed it (grant.c).
  */
 
-static GPtrArray *lost_with_lease(const GlGuest *guest, gboolean broken) {
-        GPtrArray *lost = gl_guest_resources_in(guest, GL_RESOURCE_LOST);
+/* Of what is lost and still has a lease: what is BROKEN, or what OP has not had looked at yet. */
+static GPtrArray *lost_with_lease(const GlOp *op, gboolean broken) {
+        GPtrArray *lost = gl_guest_resources_in(op->guest, GL_RESOURCE_LOST);
 
         for (guint i = lost->len; i > 0; i--) {
                 const GlResource *resource = g_ptr_array_index(lost, i - 1);
 
-                if (!resource->lease || resource->broken != broken)
+                if (!resource->lease || resource->broken != broken || (!broken && gl_op_regains(op, resource)))
                         g_ptr_array_remove_index(lost, i - 1);
         }
         return lost;
@@ -34,8 +35,11 @@ static gboolean send_job(GlCore *core, GlOp *op, GlJobKind kind, GPtrArray *reso
 gboolean gl_op_is_ready_to_take(GlCore *core, GlOp *op) {
         g_autoptr(GPtrArray) whole = NULL, broken = NULL;
 
-        if (op->guest->state != GL_GUEST_LOST)
+        if (!gl_guest_any_in(op->guest, GL_RESOURCE_LOST)) {
+                /* There may have been when this was asked for. */
+                g_clear_pointer(&op->regained, g_ptr_array_unref);
                 return TRUE;
+        }
         if (gl_guest_data(op->guest)->killing) {
                 g_autofree char *who = gl_guest_describe(op->guest);
 
@@ -43,13 +47,13 @@ gboolean gl_op_is_ready_to_take(GlCore *core, GlOp *op) {
                            g_error_new(GL_ERROR, GL_ERROR_LEASE_LOST, "%s has lost a lease, and is being ended.", who));
                 return FALSE;
         }
-        whole = lost_with_lease(op->guest, FALSE);
-        if (!op->regained) {
+        if (!op->regained)
                 op->regained = g_ptr_array_new();
-                if (send_job(core, op, GL_JOB_CHECK, whole))
-                        return FALSE;
-        }
-        broken = lost_with_lease(op->guest, TRUE);
+        /* While some were looked at others may have been lost. */
+        whole = lost_with_lease(op, FALSE);
+        if (send_job(core, op, GL_JOB_CHECK, whole))
+                return FALSE;
+        broken = lost_with_lease(op, TRUE);
         return !send_job(core, op, GL_JOB_GIVE_BACK, broken);
 }
 
@@ -93,16 +97,16 @@ void gl_op_lost_job_done(GlCore *core, GlOp *op, GlJob *job, GPtrArray *resource
                 gl_op_submit(core, op);
 }
 
-gboolean gl_op_regains(const GlOp *op, const GlResource *resource) {
-        return op->regained && g_ptr_array_find(op->regained, resource, NULL);
-}
-
 /* The world went on since it was checked. */
 static gboolean is_still_whole(const GlOp *op, gconstpointer resource) {
         const GlResource *one = resource;
 
         return g_ptr_array_find(op->guest->resources, one, NULL) && one->state == GL_RESOURCE_LOST && one->lease &&
                !one->broken;
+}
+
+gboolean gl_op_regains(const GlOp *op, const GlResource *resource) {
+        return op->regained && g_ptr_array_find(op->regained, resource, NULL) && is_still_whole(op, resource);
 }
 
 void gl_op_regain(GlCore *core, GlOp *op) {

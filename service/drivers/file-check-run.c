@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "drivers/file-check.h"
+#include "drivers/file-lease.h"
 #include "drivers/file-run.h"
 
 /*
- * Other jobs may give back what is being checked. All that a check looks at it has submitted when it starts, so that
- * it comes before what they submit, on each worker; what is on the loop (the entries of a lease) is not looked at there
- * any more. So there are two runs side by side: the images, and the entries.
+ * Other jobs may give back what is being checked, before a worker's turn comes to look at it. So a check has references
+ * of its own, and finds what was given back without a descriptor; a lease's list of entries is looked at only on the
+ * loop, when the check starts. There are two runs side by side: the images, and the entries.
  */
 
 typedef struct {
@@ -14,12 +15,13 @@ typedef struct {
         gpointer user_data;
         guint n_runs;
         GPtrArray *probes; /* (owned) of Probe */
+        GPtrArray *leases; /* (owned) of GlFileLease (owned) */
 } Check;
 
 /* Another entry for what the lease has, with a target of its own: several may be found out about at once. */
 typedef struct {
         GlLockspaceEntry *probe;  /* (owned) */
-        GlLockspaceEntry *leased; /* (borrowed) */
+        GlLockspaceEntry *leased; /* (owned) */
         GlTarget result;
         GlTarget *target;         /* (borrowed) the job's */
 } Probe;
@@ -27,7 +29,8 @@ typedef struct {
 static void probe_free(gpointer data) {
         Probe *probe = data;
 
-        gl_lockspace_entry_free(probe->probe);
+        gl_lockspace_entry_unref(probe->probe);
+        gl_lockspace_entry_unref(probe->leased);
         g_free(probe->result.loss_message);
         g_free(probe);
 }
@@ -81,6 +84,7 @@ static void check_finished(GlRun *run, gpointer user_data) {
         for (guint i = 0; i < check->probes->len; i++)
                 merge_probe(g_ptr_array_index(check->probes, i));
         g_ptr_array_unref(check->probes);
+        g_ptr_array_unref(check->leases);
         g_free(check);
         done(job, data);
 }
@@ -91,13 +95,14 @@ static void finish_check(GlRun *run) {
 }
 
 static void add_probes(Check *check, GlRun *run, GlTarget *target) {
-        const GlFileLease *lease = target->lease;
+        GlFileLease *lease = target->lease;
 
+        g_ptr_array_add(check->leases, gl_file_lease_ref(lease));
         for (guint i = 0; lease->entries && i < lease->entries->len; i++) {
                 GlLockspaceEntry *leased = g_ptr_array_index(lease->entries, i);
                 Probe *probe = g_new0(Probe, 1);
 
-                probe->leased = leased;
+                probe->leased = gl_lockspace_entry_ref(leased);
                 probe->target = target;
                 probe->result = (GlTarget){.type = target->type, .name = target->name, .place = target->place,
                                            .source = target->source, .mode = target->held_mode,
@@ -117,7 +122,8 @@ void gl_file_start_check(GlWorkers *workers, const GlFileOptions *options, GlJob
         GlRun *second = gl_run_new(workers, options, job, check_finished, check);
 
         *check = (Check){.job = job, .done = done, .user_data = user_data, .n_runs = 2,
-                         .probes = g_ptr_array_new_with_free_func(probe_free)};
+                         .probes = g_ptr_array_new_with_free_func(probe_free),
+                         .leases = g_ptr_array_new_with_free_func(gl_file_lease_unref)};
         for (guint i = 0; i < job->n_targets; i++)
                 add_probes(check, second, &job->targets[i]);
         gl_run_images(first, &images, NULL);

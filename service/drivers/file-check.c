@@ -127,6 +127,8 @@ void gl_file_check(GlTarget *target, const GlFileOptions *options) {
         const GlFileLease *lease = target->lease;
         GlLockLayout layout = layout_of(target, options);
 
+        if (lease->fd < 0) /* it was given back meanwhile */
+                return;
         if (source->kind == GL_STORAGE_MOUNT)
                 target->found = GL_FOUND_HELD; /* there are no locks that could be lost */
         else if (!check_locks(target, lease->fd, &layout, lease->mode, NULL) ||
@@ -154,6 +156,8 @@ void gl_lockspace_check(GlLockspaceEntry *probe, GlLockspaceEntry *leased, const
         GlFileVerdict verdict = {0};
         int old = leased->fd;
 
+        if (old < 0) /* it was given back meanwhile */
+                return;
         if (!check_locks(target, old, &layout, target->mode, probe->directory) || !gl_lockspace_is_replaced(probe, old))
                 return;
         if (gl_lockspace_enter(probe, job, options, &verdict)) {

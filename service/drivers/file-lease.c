@@ -172,6 +172,7 @@ static void set_lease(GlTarget *target, const GlFacts *kept, int fd, int claimed
         const char *reason;
 
         *lease = (GlFileLease){
+                .n_refs = 1,
                 .fd = fd,
                 .claim = claimed,
                 .mode = target->mode,
@@ -334,7 +335,19 @@ void gl_file_lease_give_back(GlTarget *target) {
         /* The holder may have a copy, and who keeps it. */
         gl_locks_give_up(lease->fd);
         close_lease(lease);
-        g_free(lease);
+        gl_file_lease_unref(lease);
+}
+
+GlFileLease *gl_file_lease_ref(GlFileLease *lease) {
+        g_atomic_int_inc(&lease->n_refs);
+        return lease;
+}
+
+void gl_file_lease_unref(gpointer data) {
+        GlFileLease *lease = data;
+
+        if (g_atomic_int_dec_and_test(&lease->n_refs))
+                g_free(lease);
 }
 
 void gl_file_lease_leave(GlFileLease *lease) {
@@ -349,7 +362,7 @@ void gl_file_lease_leave(GlFileLease *lease) {
                         entry->fd = -1;
         }
         g_clear_pointer(&lease->entries, g_ptr_array_unref);
-        g_free(lease);
+        gl_file_lease_unref(lease);
 }
 
 gboolean gl_file_lease_inspect(GlTarget *target, GError **error) {

@@ -12,6 +12,7 @@
 
 /* What GlTarget.lease points to. */
 typedef struct {
+        gint n_refs; /* whoever has it, and a check that is under way */
         int fd;    /* carries the locks, and pins the inode so that its number is not used again */
         int claim; /* -1, or the O_EXCL descriptor of a block device: never handed out */
         GlMode mode;
@@ -51,6 +52,10 @@ void gl_file_lease_give_back(GlTarget *target);
  * Otherwise its descriptor is left to the end of the process.
  */
 void gl_file_lease_leave(GlFileLease *lease);
+
+/* On any thread. What is still looked at when it is given back has no descriptors any more. */
+GlFileLease *gl_file_lease_ref(GlFileLease *lease);
+void gl_file_lease_unref(gpointer lease);
 
 /* Sets size and mtime, of a lease or of what is not held. */
 gboolean gl_file_lease_inspect(GlTarget *target, GError **error);

@@ -35,13 +35,20 @@ GlLockspaceEntry *gl_lockspace_entry_new(const char *directory, const char *stor
                                          GlTarget *target) {
         GlLockspaceEntry *entry = g_new0(GlLockspaceEntry, 1);
 
-        *entry = (GlLockspaceEntry){.directory = directory, .storage = g_strdup(storage), .name = g_strdup(name),
+        *entry = (GlLockspaceEntry){.n_refs = 1, .directory = directory, .storage = g_strdup(storage), .name = g_strdup(name),
                                     .target = target, .fd = -1, .directory_fd = -1};
         return entry;
 }
 
-void gl_lockspace_entry_free(GlLockspaceEntry *entry) {
-        if (!entry)
+GlLockspaceEntry *gl_lockspace_entry_ref(GlLockspaceEntry *entry) {
+        g_atomic_int_inc(&entry->n_refs);
+        return entry;
+}
+
+void gl_lockspace_entry_unref(gpointer data) {
+        GlLockspaceEntry *entry = data;
+
+        if (!g_atomic_int_dec_and_test(&entry->n_refs))
                 return;
         gl_lockspace_leave(entry);
         g_free(entry->storage);

@@ -11,6 +11,7 @@
  */
 
 typedef struct {
+        gint n_refs;
         const char *directory; /* (borrowed) its path, an option of the driver */
         char *storage;         /* (owned) key of the directory's worker */
         char *name;            /* (owned) of the lock file */
@@ -30,8 +31,10 @@ typedef struct {
 
 GlLockspaceEntry *gl_lockspace_entry_new(const char *directory, const char *storage, const char *name,
                                          GlTarget *target);
-/* Closes what is open. At once, if the entry is local or has nothing open. */
-void gl_lockspace_entry_free(GlLockspaceEntry *entry);
+/* On any thread. */
+GlLockspaceEntry *gl_lockspace_entry_ref(GlLockspaceEntry *entry);
+/* The last one closes what is open: at once, if the entry is local or has nothing open. */
+void gl_lockspace_entry_unref(gpointer entry);
 
 /*
  * Takes the lock for JOB's target; on success it is begun, and to be settled or left. One that has a descriptor already,

@@ -258,7 +258,7 @@ static void finish(GlRun *run) {
 }
 
 static void drop_entries(GlRun *run) {
-        g_ptr_array_set_free_func(run->entries, (GDestroyNotify) gl_lockspace_entry_free);
+        g_ptr_array_set_free_func(run->entries, gl_lockspace_entry_unref);
         g_ptr_array_set_size(run->entries, 0);
 }
 
@@ -305,7 +305,7 @@ static void hand_over_entries(GlRun *run) {
                 GlFileLease *lease = entry->target->lease;
 
                 if (!lease->entries)
-                        lease->entries = g_ptr_array_new_with_free_func((GDestroyNotify) gl_lockspace_entry_free);
+                        lease->entries = g_ptr_array_new_with_free_func(gl_lockspace_entry_unref);
                 g_ptr_array_add(lease->entries, entry);
                 entry->target = NULL;
         }

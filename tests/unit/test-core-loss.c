@@ -108,6 +108,61 @@ static void test_regain_what_is_broken(void) {
                     "changed a state,generation,acquired-at,resources", "reply 5 ok g2");
 }
 
+/* What was lost is kept from others until the process is gone, also when the rest is released. */
+static void test_regain_what_was_released(void) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+
+        core_have(f, "a", "/x:X /y:X", 7);
+        core_revoke(f, "a", "/x", FALSE);
+        core_release(f, "a");
+        core_assert_state(f, "a", "released /x:X lost /y:X registered");
+        core_forget_lines(f);
+        core_acquire(f, "a");
+        core_expect(f, "check a /x", "take a /y:X", "acquired a g2 /y:X,/x:X", "signal 7 18",
+                    "changed a state,generation,acquired-at,resources", "reply 3 ok g2");
+        core_assert_state(f, "a", "held /x:X held /y:X held");
+}
+
+/* One is lost while the other is being looked at. */
+static void test_regain_while_more_is_lost(void) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+
+        gl_core_set_check_interval(f->core, 5 * G_USEC_PER_SEC);
+        core_have(f, "a", "/x:X /y:X", 7);
+        core_revoke(f, "a", "/x", FALSE);
+        core_forget_lines(f);
+        f->hangs = TRUE;
+        core_acquire(f, "a");
+        core_disk(f, "/y")->lost = TRUE;
+        core_disk(f, "/y")->loss = GL_LOST_TAKEN;
+        core_advance(f, 5000);
+        core_expect(f, "check a /x", "check /y");
+        core_answer_nth(f, 1);
+        core_expect(f, "lost a taken /y", "signal 7 19", "changed a resources");
+        core_disk(f, "/y")->lost = FALSE;
+        f->hangs = FALSE;
+        core_answer_all(f);
+        core_expect(f, "give-back a /y", "take a /y:X", "acquired a g2 /y:X,/x:X", "signal 7 18",
+                    "changed a state,generation,acquired-at,resources", "reply 2 ok g2");
+}
+
+/* Whoever has lost a lease does not queue behind others, and is told why at once. */
+static void test_regain_does_not_wait(void) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+
+        core_have(f, "a", "/x:X", 7);
+        core_disk(f, "/x")->error = GL_ERROR_CONFLICT;
+        core_disk(f, "/x")->lost = TRUE;
+        core_revoke(f, "a", "/x", FALSE);
+        core_create(f, "b");
+        core_register(f, "b", "/x:X");
+        core_acquire(f, "b", .wait_ms = 60000);
+        core_forget_lines(f);
+        core_acquire(f, "a", .wait_ms = 60000);
+        core_expect(f, "check a /x", "give-back a /x", "take a /x:X", "reply 3 LeaseLost");
+        g_assert_nonnull(f->message);
+}
+
 static void test_regain_on_unknown_storage(void) {
         g_autoptr(CoreFixture) f = core_fixture_new();
 
@@ -483,6 +538,9 @@ int main(int argc, char **argv) {
                 {"regain-what-was-revoked", test_regain_what_was_revoked},
                 {"regain-fails-to-be-saved", test_regain_fails_to_be_saved},
                 {"regain-what-is-broken", test_regain_what_is_broken},
+                {"regain-what-was-released", test_regain_what_was_released},
+                {"regain-while-more-is-lost", test_regain_while_more_is_lost},
+                {"regain-does-not-wait", test_regain_does_not_wait},
                 {"regain-on-unknown-storage", test_regain_on_unknown_storage},
                 {"revoke-and-kill", test_revoke_and_kill},
                 {"killed-in-time", test_killed_in_time},

@@ -3,7 +3,7 @@
 
 /*
  * A random walk over everything that can be asked of the core and that can happen to it, with storage that answers in
- * any order, fails, and hangs. After each step everything that must always hold is looked at: the table has the claims
+ * any order, fails, loses locks, and hangs. After each step everything that must always hold is looked at: the table has the claims
  * of the resources and nothing else, nobody holds what conflicts, what the signals said is what is, who is parked has a
  * reason to be, and each call is answered once. At the end everything goes, and nothing is left.
  *
@@ -14,6 +14,7 @@
 #define N_DISKS  7
 #define FIRST_UID 1000
 #define N_UIDS   2
+#define WAS_LOST 99
 
 /* What somebody who only listens knows of a guest. */
 typedef struct {
@@ -25,7 +26,7 @@ typedef struct {
         guint64 generation;
         gint64 acquired_at;
         char *resources;
-        GHashTable *leases; /* name → mode + 1 */
+        GHashTable *leases; /* name → mode + 1, or WAS_LOST */
 } Listener;
 
 typedef struct {
@@ -108,6 +109,19 @@ static void listen_to_leases(Listener *listener, const GlChange *change) {
         }
 }
 
+static void listen_to_loss(Listener *listener, const GlChange *change) {
+        for (guint i = 0; i < change->items->len; i++) {
+                const GlItem *item = &g_array_index(change->items, GlItem, i);
+
+                g_assert_true(g_hash_table_contains(listener->leases, item->name));
+                g_hash_table_insert(listener->leases, g_strdup(item->name), GUINT_TO_POINTER(WAS_LOST));
+        }
+}
+
+static gboolean is_leased(gpointer name, gpointer mode, gpointer user_data) {
+        return GPOINTER_TO_UINT(mode) != WAS_LOST;
+}
+
 static void on_reply(Walk *w, const GlChange *change) {
         guint call = GPOINTER_TO_UINT(change->call);
 
@@ -131,7 +145,7 @@ static void on_change(const GlChange *change, gpointer data) {
                 listen_to_properties(listener, change->guest, ~0u);
                 break;
         case GL_CHANGE_GUEST_REMOVED:
-                g_assert_cmpuint(g_hash_table_size(listener->leases), ==, 0);
+                g_assert_null(g_hash_table_find(listener->leases, is_leased, NULL));
                 g_hash_table_remove(w->listeners, change->guest);
                 break;
         case GL_CHANGE_PROPERTIES:
@@ -141,6 +155,9 @@ static void on_change(const GlChange *change, gpointer data) {
         case GL_CHANGE_LEASES_ACQUIRED:
         case GL_CHANGE_LEASES_RELEASED:
                 listen_to_leases(listener, change);
+                break;
+        case GL_CHANGE_LEASE_LOST:
+                listen_to_loss(listener, change);
                 break;
         case GL_CHANGE_REPLY:
                 on_reply(w, change);
@@ -153,7 +170,9 @@ static void on_change(const GlChange *change, gpointer data) {
 static void check_listener(Walk *w, GlGuest *guest) {
         const Listener *listener = g_hash_table_lookup(w->listeners, guest);
         g_autofree char *resources = describe_resources(guest);
-        guint n = 0;
+        guint n = 0, n_told = 0;
+        GHashTableIter iter;
+        gpointer mode;
 
         g_assert_nonnull(listener);
         g_assert_cmpstr(listener->name, ==, guest->name);
@@ -168,14 +187,20 @@ static void check_listener(Walk *w, GlGuest *guest) {
 
         for (guint i = 0; i < guest->resources->len; i++) {
                 const GlResource *resource = g_ptr_array_index(guest->resources, i);
+                guint told = GPOINTER_TO_UINT(g_hash_table_lookup(listener->leases, resource->name));
 
-                if (resource->state == GL_RESOURCE_REGISTERED)
-                        continue;
-                n++;
-                g_assert_cmpuint(GPOINTER_TO_UINT(g_hash_table_lookup(listener->leases, resource->name)), ==,
-                                 resource->mode + 1);
+                if (resource->state == GL_RESOURCE_LOST)
+                        g_assert_cmpuint(told, ==, WAS_LOST);
+                if (resource->state == GL_RESOURCE_HELD ||
+                    (resource->state == GL_RESOURCE_DRAINING && told != WAS_LOST)) {
+                        n++;
+                        g_assert_cmpuint(told, ==, resource->mode + 1);
+                }
         }
-        g_assert_cmpuint(g_hash_table_size(listener->leases), ==, n);
+        g_hash_table_iter_init(&iter, listener->leases);
+        while (g_hash_table_iter_next(&iter, NULL, &mode))
+                n_told += is_leased(NULL, mode, NULL);
+        g_assert_cmpuint(n_told, ==, n);
 }
 
 /* --- what always holds --- */
@@ -188,18 +213,23 @@ static void check_resource(Walk *w, const GlGuest *guest, const GlResource *reso
         const GlClaim *claim = resource->claim;
 
         g_assert_true(resource->guest == guest);
-        g_assert_cmpint(resource->state, !=, GL_RESOURCE_LOST); /* there is no restart here */
         counts->n_leases += resource->state != GL_RESOURCE_REGISTERED;
         if (resource->state == GL_RESOURCE_REGISTERED && resource->job == 0) {
                 g_assert_null(claim);
                 g_assert_null(resource->lease);
         }
-        if (resource->state != GL_RESOURCE_REGISTERED)
-                g_assert_nonnull(claim);
-        if (resource->state != GL_RESOURCE_REGISTERED && resource->job == 0) {
+        if (resource->state == GL_RESOURCE_HELD && resource->job == 0)
                 g_assert_nonnull(resource->lease);
+        /* What is lost stays blocked, but what was nobody's; what was unplugged, until it has been given back. */
+        if (resource->state != GL_RESOURCE_REGISTERED && !resource->unblocked)
+                g_assert_true(claim || (gl_guest_data(guest)->exiting && !resource->lease &&
+                                        g_ptr_array_find(gl_guest_data(guest)->ghosts, resource, NULL)));
+        if (resource->state != GL_RESOURCE_REGISTERED && resource->job == 0 && claim) {
                 g_assert_false(claim->pending);
                 g_assert_cmpint(claim->mode, ==, resource->mode);
+        }
+        if (resource->lease && resource->job == 0) {
+                g_assert_true(g_ptr_array_find(w->f->leases, resource->lease, NULL));
                 g_assert_cmpint(((const GlClaim *) resource->lease)->mode, ==, resource->mode);
         }
         if (!claim)
@@ -267,11 +297,14 @@ static void check_guest(Walk *w, const GlGuest *guest, Counts *counts) {
         g_assert_cmpuint(data->n_ops, ==, n_ops);
         g_assert_cmpuint(guest->n_waiting, ==, n_waiting);
         g_assert_cmpuint(data->properties, ==, 0);
-        g_assert_cmpuint(data->ghosts->len, ==, 0);
+        for (guint i = 0; i < data->ghosts->len; i++) {
+                check_resource(w, guest, g_ptr_array_index(data->ghosts, i), counts);
+                counts->n_leases--; /* it is the guest's no more */
+        }
         for (guint i = 0; i < guest->resources->len; i++)
                 check_resource(w, guest, g_ptr_array_index(guest->resources, i), counts);
-        if (guest->state != GL_GUEST_HELD)
-                g_assert_false(gl_guest_has_leases(guest));
+        if (guest->state == GL_GUEST_NEW || (guest->state == GL_GUEST_RELEASED && !gl_guest_has_process(guest)))
+                g_assert_true(!gl_guest_has_leases(guest) || data->exiting);
         if (data->exiting)
                 g_assert_false(gl_guest_has_process(guest));
 }
@@ -279,6 +312,7 @@ static void check_guest(Walk *w, const GlGuest *guest, Counts *counts) {
 static void check_everything(Walk *w) {
         GlCore *core = w->f->core;
         Counts counts = {};
+        guint n_of_guests = 0;
         GHashTableIter iter;
         gpointer next;
 
@@ -302,7 +336,9 @@ static void check_everything(Walk *w) {
         g_assert_cmpuint(counts.n_claims, ==, gl_table_size(core->table));
         g_assert_cmpuint(g_hash_table_size(core->guests), ==, g_hash_table_size(w->listeners));
         g_assert_cmpuint(g_hash_table_size(core->guests), ==, g_hash_table_size(w->f->saved));
-        g_assert_cmpuint(core->outstanding.length, ==, w->f->jobs->len);
+        for (guint i = 0; i < w->f->jobs->len; i++)
+                n_of_guests += ((GlJob *) g_ptr_array_index(w->f->jobs, i))->guest_uuid != NULL;
+        g_assert_cmpuint(core->outstanding.length, ==, n_of_guests);
         g_assert_cmpuint(core->dirty->len, ==, 0);
         g_assert_false(core->again);
         g_assert_null(core->ahead);
@@ -357,7 +393,7 @@ static guint random_wait(Walk *w) {
 static void step_acquire(Walk *w, const char *guest) {
         CoreOptions options = {.wait_ms = random_wait(w), .supervisor = one_in(w, 4)};
 
-        if (one_in(w, 2))
+        if (!one_in(w, 4))
                 options.pid = random_pid(w);
         options.register_only = options.pid != 0 && one_in(w, 5);
         if (one_in(w, 5))
@@ -370,7 +406,7 @@ static void step_start(Walk *w, const char *guest) {
         char one[32], two[32];
         g_autofree char *both = g_strdup_printf("%s %s", random_resource(w, one), random_resource(w, two));
 
-        if (one_in(w, 2))
+        if (!one_in(w, 4))
                 options.pid = random_pid(w);
         core_start_with(w->f, guest, one_in(w, 2) ? one : both, &options);
 }
@@ -386,12 +422,14 @@ static void step_exit(Walk *w) {
 
 /* What the storage is like from now on. */
 static void step_storage(Walk *w) {
-        static const int errors[] = {-1, -1, -1, GL_ERROR_CONFLICT, GL_ERROR_CONFLICT, GL_ERROR_STORAGE_UNAVAILABLE};
+        static const int errors[] = {-1, -1, -1, -1, -1, -1, GL_ERROR_CONFLICT, GL_ERROR_STORAGE_UNAVAILABLE};
         CoreDisk *disk = core_disk(w->f, random_name(w));
 
         disk->error = errors[below(w, G_N_ELEMENTS(errors))];
         disk->brief = one_in(w, 2);
         disk->undrained = one_in(w, 4);
+        disk->lost = one_in(w, 5);
+        disk->unknown = one_in(w, 10);
         disk->mtime += one_in(w, 4);
         w->f->save_fails = one_in(w, 12);
 }
@@ -430,6 +468,9 @@ static void step_of_guest(Walk *w, const char *guest, guint what) {
         case 14:
                 core_free_guest(w->f, guest);
                 break;
+        case 15:
+                core_revoke(w->f, guest, one_in(w, 2) ? "" : random_name(w), one_in(w, 3));
+                break;
         default:
                 step_start(w, guest);
                 break;
@@ -439,24 +480,24 @@ static void step_of_guest(Walk *w, const char *guest, guint what) {
 static void step(Walk *w) {
         static const char *const guests[N_GUESTS] = {"g0", "g1", "g2", "g3", "g4", "g5"};
         static const char *const senders[] = {":1.1", ":1.2", ":1.3", ":1.4"};
-        guint nth = below(w, N_GUESTS), what = below(w, 36);
+        guint nth = below(w, N_GUESTS), what = below(w, 37);
         const char *guest = guests[nth];
 
         w->f->uid = FIRST_UID + nth % N_UIDS;
         w->f->sender = senders[below(w, G_N_ELEMENTS(senders))];
         if (g_test_verbose())
                 g_print("# step %u of %s\n", what, guest);
-        if (what < 16 && core_guest(w->f, guest))
+        if (what < 17 && core_guest(w->f, guest))
                 step_of_guest(w, guest, what);
-        else if (what < 16)
+        else if (what < 17)
                 one_in(w, 2) ? (void) core_create(w->f, guest) : step_start(w, guest);
-        else if (what < 28 && w->f->jobs->len > 0)
+        else if (what < 29 && w->f->jobs->len > 0)
                 core_answer_nth(w->f, below(w, w->f->jobs->len));
-        else if (what < 30)
-                step_exit(w);
         else if (what < 31)
-                core_leave_bus(w->f, w->f->sender);
+                one_in(w, 3) ? step_exit(w) : core_advance(w->f, below(w, 1000));
         else if (what < 32)
+                core_leave_bus(w->f, w->f->sender);
+        else if (what < 33)
                 step_storage(w);
         else
                 core_advance(w->f, one_in(w, 30) ? 11000 : below(w, 400));
@@ -506,7 +547,7 @@ static void end_walk(Walk *w) {
         g_hash_table_iter_init(&iter, w->f->disks);
         while (g_hash_table_iter_next(&iter, NULL, &disk)) {
                 ((CoreDisk *) disk)->error = -1;
-                ((CoreDisk *) disk)->undrained = FALSE;
+                ((CoreDisk *) disk)->undrained = ((CoreDisk *) disk)->lost = ((CoreDisk *) disk)->unknown = FALSE;
         }
         answer_everything(w);
         while (w->pids->len > 0)
@@ -514,7 +555,6 @@ static void end_walk(Walk *w) {
         core_advance(w->f, 20000); /* longer than anybody waits */
         check_everything(w);
         g_assert_cmpuint(core->ops.length, ==, 0);
-        g_assert_cmpint(gl_core_next_tick(core), ==, G_MAXINT64);
         for (guint call = 1; call <= w->f->n_calls; call++)
                 g_assert_cmpuint(g_array_index(w->replies, guint8, call), ==, 1);
 
@@ -527,6 +567,7 @@ static void end_walk(Walk *w) {
         g_assert_cmpuint(gl_table_size(core->table), ==, 0);
         g_assert_cmpuint(gl_table_size(w->f->locks), ==, 0);
         g_assert_cmpuint(core->ops.length, ==, 0);
+        g_assert_cmpint(gl_core_next_tick(core), ==, G_MAXINT64);
 }
 
 static void test_walk(gconstpointer seed) {
@@ -542,6 +583,7 @@ static void test_walk(gconstpointer seed) {
         f->hangs = TRUE;
         f->on_change = on_change;
         f->on_change_data = &w;
+        gl_core_set_check_interval(f->core, G_USEC_PER_SEC);
         make_disks(&w);
         for (guint i = 0; i < 6000; i++)
                 step(&w);
@@ -558,7 +600,7 @@ static void test_walk(gconstpointer seed) {
 
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
-        for (guint seed = 1; seed <= 12; seed++) {
+        for (guint seed = 1; seed <= 16; seed++) {
                 g_autofree char *path = g_strdup_printf("/core-walk/%u", seed);
 
                 g_test_add_data_func(path, GUINT_TO_POINTER(seed), test_walk);
