@@ -9,8 +9,9 @@ struct GlServiceKeeping {
         GlKeeping keeping; /* first: what the drivers see */
         GlKeeper *keeper;  /* (owned) */
         GHashTable *found; /* (owned) key → GlKeptFds (owned): what an earlier service has left, and nobody recovered */
-        GlKeepingFunc loaded, again;
-        gpointer loaded_data, again_data;
+        GlKeepingFunc loaded, rest_dropped, again;
+        gpointer loaded_data, rest_dropped_data, again_data;
+        guint n_dropping;
 };
 
 /* --- for the drivers --- */
@@ -105,14 +106,21 @@ void gl_service_keeping_load(GlServiceKeeping *keeping, GlKeepingFunc loaded, gp
 }
 
 static void dropped(int result, gpointer user_data) {
+        GlServiceKeeping *keeping = user_data;
+
+        if (--keeping->n_dropping == 0)
+                keeping->rest_dropped(keeping->rest_dropped_data);
 }
 
 /* A lease whose state had not been saved yet when the service was killed. */
-void gl_service_keeping_drop_rest(GlServiceKeeping *keeping, gboolean known) {
+void gl_service_keeping_drop_rest(GlServiceKeeping *keeping, gboolean known, GlKeepingFunc done, gpointer user_data) {
         guint n = g_hash_table_size(keeping->found);
         GHashTableIter iter;
         gpointer key;
 
+        keeping->rest_dropped = done;
+        keeping->rest_dropped_data = user_data;
+        keeping->n_dropping = 1;
         if (n > 0 && known)
                 gl_log(LOG_INFO, NULL, "guestlock-keeper had kept %u leases that are nobody's; they are given up.", n);
         else if (n > 0)
@@ -120,9 +128,12 @@ void gl_service_keeping_drop_rest(GlServiceKeeping *keeping, gboolean known) {
                        "guestlock-keeper keeps %u leases that are no known guest's. As the state of some guest could "
                        "not be read they are kept on: it may still run. They end with guestlock-keeper.", n);
         g_hash_table_iter_init(&iter, keeping->found);
-        while (known && g_hash_table_iter_next(&iter, &key, NULL))
-                gl_keeper_drop(keeping->keeper, *(guint64 *) key, dropped, NULL);
+        while (known && g_hash_table_iter_next(&iter, &key, NULL)) {
+                keeping->n_dropping++;
+                gl_keeper_drop(keeping->keeper, *(guint64 *) key, dropped, keeping);
+        }
         g_hash_table_remove_all(keeping->found);
+        dropped(0, keeping);
 }
 
 /* --- the keeper itself --- */

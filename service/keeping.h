@@ -26,8 +26,9 @@ typedef void (*GlKeepingFunc)(gpointer user_data);
 void gl_service_keeping_load(GlServiceKeeping *keeping, GlKeepingFunc loaded, gpointer user_data);
 /*
  * Everything that is wanted has been recovered. The rest is nobody's, and is kept no more; unless not every guest is
- * KNOWN, one of which may still run on it.
+ * KNOWN, one of which may still run on it. DONE is called when that is unlocked, or the keeper has not answered in time;
+ * it may be before this returns.
  */
-void gl_service_keeping_drop_rest(GlServiceKeeping *keeping, gboolean known);
+void gl_service_keeping_drop_rest(GlServiceKeeping *keeping, gboolean known, GlKeepingFunc done, gpointer user_data);
 /* AGAIN is called when there is a keeper (again): everything has to be kept anew. */
 void gl_service_keeping_set_again(GlServiceKeeping *keeping, GlKeepingFunc again, gpointer user_data);

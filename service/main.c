@@ -137,14 +137,19 @@ static gboolean take_name(sd_bus *connection, GError **error) {
         return FALSE;
 }
 
-/* Everything that was there is known again: whoever asks now gets the right answer. */
-static void adopted(gboolean complete, gpointer user_data) {
+/* Everything that was there is known again, or unlocked: whoever asks now gets the right answer. */
+static void rest_dropped(gpointer user_data) {
         Daemon *daemon = user_data;
 
-        gl_service_keeping_drop_rest(daemon->keeping, complete);
         gl_gate_open(daemon->gate);
         gl_log(LOG_INFO, GL_MESSAGE_STARTED, "guestlockd %s is on the bus.", GUESTLOCK_VERSION);
         sd_notify(FALSE, "READY=1");
+}
+
+static void adopted(gboolean complete, gpointer user_data) {
+        Daemon *daemon = user_data;
+
+        gl_service_keeping_drop_rest(daemon->keeping, complete, rest_dropped, daemon);
 }
 
 static const char *find_host_name(const GlConfiguration *configuration) {
