@@ -44,11 +44,11 @@ def list_guests():
 
 def create_guests(number, name):
     """Very many, which with a reply to each one would take long."""
-    peer = raw_peer('root')
+    peer, wanted = raw_peer('root'), manager().NGuests + number
     for _ in range(number):
         peer.send(message(ROOT, f'{NAME}.Manager', 'CreateGuest',
                           GLib.Variant('(ssa{sv})', (str(uuid.uuid4()), name, {})), reply=False))
-    peer.call(message(ROOT, 'org.freedesktop.DBus.Peer', 'Ping'))
+    wait_until(lambda: manager().NGuests == wanted, f'{wanted} guests', 120)
 
 
 def too_long(path, interface, member, body=None):

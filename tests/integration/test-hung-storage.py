@@ -31,7 +31,7 @@ class ends_in_time:
     def __exit__(self, *error):
         self.took = time.monotonic() - self.begin
         if error[0] is None:
-            assert TIMEOUT * 0.9 < self.took < TIMEOUT * 2, f'took {self.took:.2f} s'
+            assert TIMEOUT * 0.9 < self.took < TIMEOUT * 5, f'took {self.took:.2f} s'
 
 
 def serve_others(directory, until):
@@ -74,7 +74,7 @@ def register_on_a_mount_that_hangs():
     end = time.monotonic() + 0.5
     usual, _ = serve_others(healthy, lambda: time.monotonic() > end)
     assert served / hanging.took > usual / 0.5 / 3, f'{served} in {hanging.took:.1f} s, but {usual} in 0.5 s'
-    assert slowest < TIMEOUT / 2
+    assert slowest < TIMEOUT * 0.9
 
 
 @test
@@ -156,7 +156,7 @@ def link_on_healthy_storage():
     for call, link in zip(pending, links):
         with fails('StorageUnavailable', contains=str(link)):
             call.result()
-    assert served > 20 and slowest < TIMEOUT / 2
+    assert served > 20 and slowest < TIMEOUT * 0.9
 
 
 @test

@@ -49,7 +49,8 @@ class Libvirt:
 
     def _daemon(self, program):
         log = open(self.home / f'{program}.log', 'w')
-        process = spawn_process(program, user=self.user, env=self.environment, cwd='/', stdout=log, stderr=log)
+        process = spawn_process(program, '--pid-file', str(self.home / f'{program}.pid'), user=self.user,
+                                env=self.environment, cwd='/', stdout=log, stderr=log)
         log.close()
         socket = self.sockets / ('libvirt-sock' if program == 'libvirtd' else f'{program}-sock')
         wait_until(lambda: socket.exists() or process.poll() is not None, program, 10)
