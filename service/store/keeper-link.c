@@ -107,6 +107,7 @@ static gboolean take_answer(GlKeeper *keeper, GlKeeperMessage *message, int erro
 
         if (!request || (request->head.type == GL_KEEPER_LIST) == (head->type == GL_KEEPER_DONE))
                 return FALSE;
+        keeper->answered_at = g_get_monotonic_time();
         if (head->type == GL_KEEPER_ENTRY) {
                 take_entry(keeper, request, message, error);
                 return TRUE;

@@ -59,7 +59,7 @@ struct GlKeeper {
         gboolean complained;
         guint n_tries;      /* to connect, since a connection lasted */
         guint n_left;       /* of these for the keeper that was started, to be there */
-        gint64 connected_at;
+        gint64 connected_at, answered_at;
         GlCloser *closer;   /* (owned) */
 };
 

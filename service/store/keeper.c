@@ -22,6 +22,7 @@
 #include <sys/epoll.h>
 
 #define LIST_PATIENCE (10 * G_USEC_PER_SEC)
+#define BUSY_PATIENCE (10 * G_USEC_PER_SEC) /* beyond a deadline, while others are answered */
 /* A duplicate each lease, in the worst case, and that is more than anybody has. */
 #define MAX_REQUESTS   65536
 #define MAX_DUPLICATES 65536
@@ -202,6 +203,13 @@ GPtrArray *gl_keeper_take_sent(GlKeeper *keeper) {
         return requests;
 }
 
+/* One that answers has much to do; but what closes on storage that hangs may never be answered. */
+static gint64 expires_at(const GlKeeper *keeper, const Request *request) {
+        gint64 at_last = request->deadline + BUSY_PATIENCE;
+
+        return MIN(at_last, MAX(request->deadline, keeper->answered_at + GL_KEEPER_PATIENCE));
+}
+
 static gint64 expire_first(GlKeeper *keeper, GQueue *deadlines) {
         gint64 now = g_get_monotonic_time();
 
@@ -209,8 +217,8 @@ static gint64 expire_first(GlKeeper *keeper, GQueue *deadlines) {
                 Request *request = deadlines->head->data;
                 guint32 type = request->head.type;
 
-                if (request->deadline > now)
-                        return request->deadline;
+                if (expires_at(keeper, request) > now)
+                        return expires_at(keeper, request);
                 if (type == GL_KEEPER_PING)
                         gl_keeper_say_ready(keeper, FALSE);
                 /* What was not sent and can do no harm then; an answer to the others may come still. */
@@ -230,7 +238,7 @@ static int on_expire(sd_event_source *source, uint64_t usec, void *user_data) {
 
         first = MIN(first, expire_first(keeper, &keeper->deadlines[1]));
         if (keeper->deadlines[0].head) /* a PING, if nothing else was there */
-                first = MIN(first, ((Request *) keeper->deadlines[0].head->data)->deadline);
+                first = MIN(first, expires_at(keeper, keeper->deadlines[0].head->data));
         if (first == G_MAXINT64)
                 return 0;
         sd_event_source_set_time(source, (guint64) first);
