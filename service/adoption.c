@@ -251,7 +251,8 @@ static GPtrArray *load(GlStore *store, gboolean *complete) {
 
         for (guint i = 0; i < problems->len; i++)
                 gl_log(LOG_ERR, GL_MESSAGE_STATE_SET_ASIDE, "%s", (const char *) g_ptr_array_index(problems, i));
-        *complete = problems->len == 0;
+        /* A file that an earlier start has set aside speaks of a guest that may still run, as much as one of this start. */
+        *complete = problems->len == 0 && !gl_store_has_set_aside(store);
         return guests;
 }
 

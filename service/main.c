@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sysexits.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-id128.h>
 #include <unistd.h>
@@ -47,13 +48,20 @@ typedef struct {
         sd_bus *connection;
         GlGate *gate;
         GlService *service;
-        GlServiceKeeping *keeping;
+        GlServiceKeeping *keeping; /* (nullable) */
         GlDriver *file;
+        gboolean stopping;
 } Daemon;
 
 static int fail(const GError *error) {
         gl_log(LOG_ERR, NULL, "%s", error->message);
         return 1;
+}
+
+/* Its own status, with which systemd does not start us again and again. */
+static int fail_configuration(const GError *error) {
+        gl_log(LOG_ERR, NULL, "%s", error->message);
+        return EX_CONFIG;
 }
 
 static int fail_errno(int r, const char *what) {
@@ -97,7 +105,22 @@ static void raise_descriptor_limit(void) {
         setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static int add_signals(sd_event *event) {
+static void settled(gpointer user_data) {
+        sd_event_exit(((Daemon *) user_data)->event, 0);
+}
+
+/* Locks are to outlive us, and the keeper may have to be told of them first; but nobody waits for it twice. */
+static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *user_data) {
+        Daemon *daemon = user_data;
+
+        if (!daemon->keeping || daemon->stopping)
+                return sd_event_exit(daemon->event, 0);
+        daemon->stopping = TRUE;
+        gl_service_keeping_settle(daemon->keeping, settled, daemon);
+        return 0;
+}
+
+static int add_signals(sd_event *event, Daemon *daemon) {
         sigset_t set;
         int r;
 
@@ -107,8 +130,8 @@ static int add_signals(sd_event *event) {
         if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
                 return -errno;
         signal(SIGPIPE, SIG_IGN);
-        r = sd_event_add_signal(event, NULL, SIGTERM, NULL, NULL);
-        return r < 0 ? r : sd_event_add_signal(event, NULL, SIGINT, NULL, NULL);
+        r = sd_event_add_signal(event, NULL, SIGTERM, on_stop, daemon);
+        return r < 0 ? r : sd_event_add_signal(event, NULL, SIGINT, on_stop, daemon);
 }
 
 /* A bus that was started without systemd and with its setuid helper says only this. */
@@ -137,8 +160,8 @@ static gboolean take_name(sd_bus *connection, GError **error) {
         return FALSE;
 }
 
-/* Everything that was there is known again, or unlocked: whoever asks now gets the right answer. */
-static void rest_dropped(gpointer user_data) {
+/* Everything that was there is known again: whoever asks now gets the right answer. */
+static void answer_calls(gpointer user_data) {
         Daemon *daemon = user_data;
 
         gl_gate_open(daemon->gate);
@@ -149,7 +172,7 @@ static void rest_dropped(gpointer user_data) {
 static void adopted(gboolean complete, gpointer user_data) {
         Daemon *daemon = user_data;
 
-        gl_service_keeping_drop_rest(daemon->keeping, complete, rest_dropped, daemon);
+        gl_service_keeping_drop_rest(daemon->keeping, complete, answer_calls, daemon);
 }
 
 static const char *find_host_name(const GlConfiguration *configuration) {
@@ -197,7 +220,7 @@ static int serve(GlService *service, Daemon *daemon, const GlConfiguration *conf
         gl_service_add_driver(service, daemon->file);
         if (!gl_service_load_driver(service, configuration->default_driver, &error)) {
                 g_prefix_error(&error, "DefaultDriver of the configuration: ");
-                return fail(error);
+                return fail_configuration(error);
         }
         authority = gl_polkit_authority_new(daemon->connection, MAX_POLKIT_QUERIES, configuration->max_dialogs_per_uid,
                                             POLKIT_TIMEOUT);
@@ -243,13 +266,13 @@ static int run(const GlConfiguration *configuration) {
 
         raise_descriptor_limit();
         r = sd_event_default(&event);
+        daemon = (Daemon){.event = event};
         if (r >= 0)
-                r = add_signals(event);
+                r = add_signals(event, &daemon);
         if (r >= 0)
                 r = sd_event_set_watchdog(event, TRUE);
         if (r < 0)
                 return fail_errno(r, "The event loop cannot be made");
-        daemon = (Daemon){.event = event};
         r = connect_bus(&daemon);
         connection = daemon.connection;
         if (r < 0)
@@ -320,6 +343,6 @@ int main(int argc, char **argv) {
         }
         configuration = gl_configuration_load(arg_config, &error);
         if (!configuration)
-                return fail(error);
+                return fail_configuration(error);
         return run(configuration);
 }

@@ -262,6 +262,23 @@ GPtrArray *gl_store_load(GlStore *store, GPtrArray *problems) {
         return guests;
 }
 
+gboolean gl_store_has_set_aside(GlStore *store) {
+        int fd = openat(store->set_aside, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+        gboolean found = !directory;
+        struct dirent *entry;
+
+        if (!directory) {
+                if (fd >= 0)
+                        close(fd);
+                return found;
+        }
+        while (!found && (entry = readdir(directory)))
+                found = !g_str_equal(entry->d_name, ".") && !g_str_equal(entry->d_name, "..");
+        closedir(directory);
+        return found;
+}
+
 /* --- generations --- */
 
 /* Once, until it works again: with a full file system it would be one line a grant. */

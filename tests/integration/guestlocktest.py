@@ -22,6 +22,7 @@ import itertools
 import os
 import pwd
 import re
+import select
 import shutil
 import signal
 import socket
@@ -498,8 +499,12 @@ def end_keeper():
     pid = keeper_pid()
     if pid is None:
         return
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not _has_threads(pid), f'the end of guestlock-keeper, pid {pid}', 10)
+    pidfd = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        wait_until(lambda: _has_ended(pidfd), f'the end of guestlock-keeper, pid {pid}', 10)
+    finally:
+        os.close(pidfd)
 
 
 def restart_service():
@@ -515,23 +520,15 @@ def _end_owner(name, how):
     pidfd = os.pidfd_open(pid)
     try:
         signal.pidfd_send_signal(pidfd, how)
-        ended = lambda: not _has_threads(pid) and not has_owner(name)  # noqa: E731
+        ended = lambda: _has_ended(pidfd) and not has_owner(name)  # noqa: E731
         wait_until(ended, f'the end of {name}, pid {pid}', 10)
     finally:
         os.close(pidfd)
 
 
-def _has_threads(pid):
-    """The first thread may be a zombie while another one still has the process's files, and the locks on them."""
-    def is_dead(thread):
-        try:
-            return (Path(thread) / 'stat').read_text().rpartition(')')[2].split()[0] in 'ZX'
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-    try:
-        return not all(map(is_dead, os.scandir(f'/proc/{pid}/task')))
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+def _has_ended(pidfd):
+    """With all its threads: a process whose first one is a zombie may still have files open."""
+    return bool(select.select([pidfd], [], [], 0)[0])
 
 
 def configure(text):

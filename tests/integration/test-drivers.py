@@ -380,7 +380,7 @@ def unknown_default_driver():
     end_service()
     configure('[guestlock]\nDefaultDriver=nosuch\n')
     done = run(*command)
-    equal(done.returncode, 1)
+    equal(done.returncode, 78)
     assert 'DefaultDriver' in done.stderr and 'nosuch.so' in done.stderr, done.stderr
     assert not has_owner(NAME)
     checked = run(*command, '--check')

@@ -91,6 +91,19 @@ def keeper_is_killed():
 
 
 @test
+def service_is_ended_after_the_keeper_was_killed():
+    """It has another one keep everything first."""
+    path = image(temp_dir())
+    guest = held_by(spawn_process(), path)
+    for _ in range(3):
+        os.kill(keeper_pid(), signal.SIGKILL)
+        end_service()
+        assert is_locked(path) and is_kept(path)
+        start_service()
+        equal((guest.State, resource(guest, path)['kept-by']), ('held', 'keeper'))
+
+
+@test
 def keeper_is_stopped():
     """Leases are given without it, and say so; nothing else waits for it."""
     directory = temp_dir()

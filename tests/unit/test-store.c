@@ -218,6 +218,7 @@ static void test_everything_comes_back(Fixture *fixture, gconstpointer data) {
         save(fixture->store, guest);
         guests = gl_store_load(fixture->store, problems);
         g_assert_cmpuint(problems->len, ==, 0);
+        g_assert_false(gl_store_has_set_aside(fixture->store));
         g_assert_cmpuint(guests->len, ==, 1);
         back = g_ptr_array_index(guests, 0);
         assert_same_guest(guest, back->record);
@@ -548,6 +549,8 @@ static void test_bad_ones_are_set_aside_and_the_rest_is_read(Fixture *fixture, g
         again = gl_store_load(fixture->store, problems);
         g_assert_cmpuint(again->len, ==, 1);
         g_assert_cmpuint(problems->len, ==, 5);
+        /* Which is known as long as they are there. */
+        g_assert_true(gl_store_has_set_aside(fixture->store));
         gl_guest_record_free(guest);
 }
 
