@@ -48,7 +48,7 @@ def create_guests(number, name):
     for _ in range(number):
         peer.send(message(ROOT, f'{NAME}.Manager', 'CreateGuest',
                           GLib.Variant('(ssa{sv})', (str(uuid.uuid4()), name, {})), reply=False))
-    wait_until(lambda: manager().NGuests == wanted, f'{wanted} guests', 120)
+    wait_until(lambda: manager().NGuests == wanted, f'{wanted} guests', 30)
 
 
 def too_long(path, interface, member, body=None):
@@ -144,7 +144,7 @@ def very_many_in_the_way():
     for _ in range(number):
         peer.send(message(ROOT, f'{NAME}.Manager', 'StartGuest', GLib.Variant(
             '(ssa(sssa{sv})a{sv})', (str(uuid.uuid4()), '\x01' * 4096, [disk(name, 'readonly')], {})), reply=False))
-    wait_until(lambda: manager().NLeases == number, 'all the readers', 120)
+    wait_until(lambda: manager().NLeases == number, 'all the readers', 30)
     # Each of them would need 20 kB in the message, which would have 34 MB.
     try:
         start_guest([disk(path)])
