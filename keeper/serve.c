@@ -364,8 +364,13 @@ static bool has_connections(void) {
         return false;
 }
 
-/* Three of our own, then the connections; a place that is free has no descriptor. */
-static void fill(struct pollfd *polled, int signals, int closed, int listener) {
+/*
+ * Three of our own, then the connections; a place that is free has no descriptor. Returns how many there are up to the
+ * last one that is not: poll() takes no more than this process may have descriptors, however many are none.
+ */
+static nfds_t fill(struct pollfd *polled, int signals, int closed, int listener) {
+        nfds_t n = 3;
+
         polled[0] = (struct pollfd){.fd = signals, .events = POLLIN};
         polled[1] = (struct pollfd){.fd = closed, .events = POLLIN};
         polled[2] = (struct pollfd){.fd = accepting ? listener : -1, .events = POLLIN};
@@ -375,7 +380,10 @@ static void fill(struct pollfd *polled, int signals, int closed, int listener) {
 
                 polled[3 + i] = (struct pollfd){
                         .fd = connection->id == 0 ? -1 : connection->fd, .events = has_to_say ? POLLOUT : POLLIN};
+                if (connection->id != 0)
+                        n = 3 + (nfds_t) i + 1;
         }
+        return n;
 }
 
 static void serve_connections(const struct pollfd *polled) {
@@ -408,10 +416,10 @@ int gl_keeper_serve(int listener, int signals, int idle_msec) {
         find_limit();
         for (;;) {
                 bool stalled, idle = gl_closing_count(&stalled) == 0 && gl_kept_count() == 0 && !has_connections();
+                nfds_t n_polled = fill(polled, signals, closed, listener);
                 int n;
 
-                fill(polled, signals, closed, listener);
-                n = poll(polled, 3 + MAX_CONNECTIONS, stalled || !accepting ? RETRY_MSEC : idle ? idle_msec : -1);
+                n = poll(polled, n_polled, stalled || !accepting ? RETRY_MSEC : idle ? idle_msec : -1);
                 if (n < 0 && errno != EINTR && errno != ENOMEM)
                         return -errno;
                 if (n < 0)

@@ -34,7 +34,7 @@ struct GlAdoption {
         GPtrArray *adoptees; /* of Adoptee */
         GPtrArray *findings; /* of Finding */
         guint n_left;
-        gboolean complete; /* the state of every guest could be read, and the guest put back */
+        gboolean complete; /* there is no guest that may run and is not known, or could not be put back */
 };
 
 static void adoptee_free(gpointer data) {
@@ -251,8 +251,7 @@ static GPtrArray *load(GlStore *store, gboolean *complete) {
 
         for (guint i = 0; i < problems->len; i++)
                 gl_log(LOG_ERR, GL_MESSAGE_STATE_SET_ASIDE, "%s", (const char *) g_ptr_array_index(problems, i));
-        /* A file that an earlier start has set aside speaks of a guest that may still run, as much as one of this start. */
-        *complete = problems->len == 0 && !gl_store_has_set_aside(store);
+        *complete = gl_store_count_unknown(store) == 0;
         return guests;
 }
 

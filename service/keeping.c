@@ -104,6 +104,12 @@ static void drop(GlKeeping *base, guint64 key, GlKept done, gpointer user_data) 
         gl_keeper_drop(keeping->keeper, key, answered, new_request(keeping, done, user_data));
 }
 
+static guint32 keeper_pid(GlKeeping *base) {
+        const GlKeeper *keeper = ((GlServiceKeeping *) base)->keeper;
+
+        return keeper ? gl_keeper_pid(keeper) : 0;
+}
+
 /* --- at the start --- */
 
 static void found(guint64 key, const int *fds, const guint8 *tags, guint n, gpointer user_data) {
@@ -211,7 +217,7 @@ void gl_service_keeping_settle(GlServiceKeeping *keeping, GlKeepingFunc settled,
 GlServiceKeeping *gl_service_keeping_new(sd_event *event, const char *socket, const char *program) {
         GlServiceKeeping *keeping = g_new0(GlServiceKeeping, 1);
 
-        keeping->keeping = (GlKeeping){recover, keep, drop};
+        keeping->keeping = (GlKeeping){recover, keep, drop, keeper_pid};
         keeping->event = sd_event_ref(event);
         keeping->keys = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
         keeping->found = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, kept_fds_free);

@@ -21,6 +21,8 @@
 #define GL_MESSAGE_DRAINING_IS_SLOW "8fafc28ad53d49cea6e89441ac140bc9"
 #define GL_MESSAGE_PATH_MOVED       "a35d13778dd54a7ba276bb8150e28288"
 #define GL_MESSAGE_NO_KEEPER        "66cbda6c4452433296ccb6513d207525"
+#define GL_MESSAGE_HELD_OPEN        "2ca4728eb0c146abad64aa44bd6f6493"
+#define GL_MESSAGE_NOT_SAVED        "a9f994aa58b849b6bbe76be3e35a262e"
 
 /* Fields for gl_log_fields(). */
 #define GL_FIELD_GUEST      "GUESTLOCK_GUEST" /* uuid */

@@ -35,6 +35,7 @@ struct GlService {
         char *host_id;
         char *host_name;
         gboolean pumping;
+        gboolean saves_fail; /* and it was logged */
 };
 
 /* A process that is waited for. */
@@ -68,9 +69,14 @@ static gboolean save(const GlGuest *guest, gpointer user_data, GError **error) {
         GlService *service = user_data;
         g_autoptr(GError) why = NULL;
 
-        if (gl_store_save(service->store, guest, &why))
+        if (gl_store_save(service->store, guest, &why)) {
+                service->saves_fail = FALSE;
                 return TRUE;
-        gl_log(LOG_ERR, NULL, "%s", why->message);
+        }
+        /* Once, until it works again: with a full file system it would be one line a call, and one a second. */
+        if (!service->saves_fail)
+                gl_log(LOG_ERR, GL_MESSAGE_NOT_SAVED, "%s", why->message);
+        service->saves_fail = TRUE;
         g_propagate_error(error, g_steal_pointer(&why));
         return FALSE;
 }
@@ -182,6 +188,9 @@ static void carry_out(GlService *service, GlChange *change) {
                 return;
         case GL_CHANGE_DRAINS_SLOWLY:
                 log_about(change, LOG_WARNING, GL_MESSAGE_DRAINING_IS_SLOW, change->text, change->message);
+                return;
+        case GL_CHANGE_HELD_OPEN:
+                log_about(change, LOG_WARNING, GL_MESSAGE_HELD_OPEN, change->text, change->message);
                 return;
         case GL_CHANGE_REPLY:
                 if (service->adoption && gl_adoption_answered(service->adoption, change))

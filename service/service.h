@@ -47,7 +47,8 @@ gboolean gl_service_unload_driver(GlService *service, const char *name, GError *
 /*
  * Finds the guests of the service before this one, and takes again what they hold. ADOPTED is called when that is
  * done, or takes longer than storage may; perhaps before this returned. To be done before anybody is answered.
- * COMPLETE: there is no guest whose state could not be read, or that could not be put back.
+ * COMPLETE: there is no guest that may still run and whose state could not be read, now or before, or that could not be
+ * put back.
  */
 typedef void (*GlAdopted)(gboolean complete, gpointer user_data);
 void gl_service_adopt(GlService *service, GlAdopted adopted, gpointer user_data);

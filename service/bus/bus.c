@@ -180,6 +180,7 @@ void gl_bus_announce(GlBus *bus, const GlChange *change) {
         case GL_CHANGE_PATH_MOVED:
         case GL_CHANGE_STORAGE_HANGS:
         case GL_CHANGE_DRAINS_SLOWLY:
+        case GL_CHANGE_HELD_OPEN:
         case GL_CHANGE_WATCH_PROCESS:
         case GL_CHANGE_SIGNAL_PROCESS:
         case GL_CHANGE_JOB:

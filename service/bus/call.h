@@ -63,7 +63,7 @@ typedef struct {
         gboolean has_on_lease_lost, has_require_scope, has_owner_uid;
         guint32 owner_uid;
         guint32 wait_ms;
-        gboolean supervisor, register_only, keep, kill;
+        gboolean supervisor, register_only, keep, kill, drained;
         GlLossAction loss_action;
         GlScope scope;
         GPtrArray *resources; /* (owned) (nullable) type and name, one after the other */

@@ -267,7 +267,8 @@ static void run_restrict(GlCall *call) {
 static gboolean read_revoke(GlCall *call, GError **error) {
         const GlLimits *limits = call->bus->parts.limits;
         GlArguments *arguments = &call->arguments;
-        const GlOption options[] = {{"kill", 'b', &arguments->kill, NULL}, {}};
+        const GlOption options[] = {
+                {"kill", 'b', &arguments->kill, NULL}, {"drained", 'b', &arguments->drained, NULL}, {}};
         const char *type;
         int r = sd_bus_message_read(call->message, "sss", &type, &arguments->name, &arguments->reason);
 
@@ -282,7 +283,7 @@ static gboolean read_revoke(GlCall *call, GError **error) {
 static void run_revoke(GlCall *call) {
         const GlArguments *arguments = &call->arguments;
         const GlRevocation revocation = {arguments->all, arguments->type, arguments->name, arguments->reason,
-                                         arguments->kill};
+                                         arguments->kill, arguments->drained};
         GlRequest request = gl_call_request(call);
         g_autoptr(GError) error = NULL;
         gboolean done = gl_core_revoke(call->bus->parts.core, &request, call->guest, &revocation, &error);
@@ -349,6 +350,8 @@ static int append_resource(sd_bus_message *reply, const GlResource *resource, co
                                           "kept-by", "s", gl_kept_by_to_string(resource->kept_by));
         else if (r >= 0 && resource->scope_reason)
                 r = sd_bus_message_append(reply, "{sv}", "scope-reason", "s", resource->scope_reason);
+        if (r >= 0 && resource->held_open_by)
+                r = sd_bus_message_append(reply, "{sv}", "held-open-by", "s", resource->held_open_by);
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 

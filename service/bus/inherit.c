@@ -88,8 +88,8 @@ static int fill_inherit(GlCall *call, const GlChange *change, sd_bus_message *re
         r = sd_bus_message_append(reply, "t", change->generation);
         if (r >= 0)
                 r = append_descriptors(call, resources, reply);
-        if (r >= 0)
-                gl_core_note_inherited(core, guest, resources, gl_now(), gl_realtime());
+        if (r >= 0 && gl_core_note_inherited(core, guest, resources, gl_now(), gl_realtime()))
+                gl_bus_emit_properties(call->bus, guest, GL_PROPERTY_RESOURCES);
         return r;
 }
 

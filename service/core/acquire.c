@@ -193,7 +193,7 @@ void gl_op_set_acquire_spec(GlCore *core, GlOp *op, const GlAcquireSpec *spec) {
         change->process = (GlProcessRef){process->pid, process->start_time, gl_handle_ref(process->handle)};
 }
 
-void gl_core_note_inherited(GlCore *core, GlGuest *guest, GPtrArray *resources, gint64 now, gint64 realtime) {
+gboolean gl_core_note_inherited(GlCore *core, GlGuest *guest, GPtrArray *resources, gint64 now, gint64 realtime) {
         gboolean changed = FALSE;
 
         gl_core_enter(core, now, realtime);
@@ -203,11 +203,10 @@ void gl_core_note_inherited(GlCore *core, GlGuest *guest, GPtrArray *resources, 
                 changed |= resource->kept_by != GL_KEPT_BY_HOLDER;
                 resource->kept_by = GL_KEPT_BY_HOLDER;
         }
-        if (changed) {
-                gl_core_touch(core, guest, GL_PROPERTY_RESOURCES);
+        if (changed)
                 gl_guest_save(core, guest, NULL);
-        }
         gl_core_leave(core);
+        return changed;
 }
 
 void gl_core_acquire(GlCore *core, const GlRequest *request, GlGuest *guest, const GlAcquireSpec *spec) {

@@ -22,6 +22,7 @@ typedef enum {
         GL_CHANGE_PATH_MOVED,      /* for an operator: `text` is the resource, `message` a sentence */
         GL_CHANGE_STORAGE_HANGS,   /* for an operator: `text` is the resource, `message` a sentence */
         GL_CHANGE_DRAINS_SLOWLY,   /* likewise */
+        GL_CHANGE_HELD_OPEN,       /* likewise */
         GL_CHANGE_WATCH_PROCESS,   /* `process`: tell gl_core_process_gone() when it is */
         GL_CHANGE_SIGNAL_PROCESS,  /* `process`, `signal` */
         GL_CHANGE_JOB,             /* `job` (owned by whoever takes the change) */

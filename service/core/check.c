@@ -168,6 +168,7 @@ void gl_core_begin_check(GlCore *core) {
         gpointer lane;
 
         core->check_at = core->now + (gint64) core->check_interval;
+        gl_core_begin_audit(core);
         gl_core_foreach_guest(core, add_resources, core);
         g_hash_table_iter_init(&iter, core->lanes);
         while (g_hash_table_iter_next(&iter, NULL, &lane))

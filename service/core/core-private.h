@@ -44,6 +44,7 @@ struct GlOp {
         GlMode mode;
         GlReleaseReason reason;
         gint64 slow_at;       /* when a drain has taken long enough to be told of; 0: it was */
+        gint64 audit_at;      /* and long enough to look for who is in its way; 0: that was done */
         GString *last_state;  /* (owned) (nullable) of an exit: the state string so far */
         gboolean register_only;
         gboolean brings;    /* its resource was not there before, and goes if it fails */
@@ -72,8 +73,7 @@ typedef struct {
         gboolean removing;  /* goes as soon as no operation is left */
         gboolean exiting;   /* its processes are gone, its leases not yet */
         gboolean releasing; /* Release or Shutdown has jobs out */
-        gboolean killing;   /* it was asked to end because of a loss, and will be made to */
-        GPtrArray *ghosts;  /* of GlResource: lost and unplugged; they block others until the process is gone */
+        gboolean unsaved;   /* its state file is not what it should be: that is tried again */
         gint64 released_at; /* monotonic */
 } GlGuestData;
 
@@ -106,7 +106,10 @@ struct GlCore {
         gint64 now, realtime;
         guint64 check_interval; /* µs; 0: never */
         gint64 check_at;        /* 0: nothing to check yet */
+        gint64 save_at;         /* when what could not be saved is tried again; 0: there is nothing */
         GHashTable *lanes;      /* of check.c, by their keys */
+        GPtrArray *audits;      /* of audit.c: those that are out */
+        gboolean audit_again;   /* another one is wanted when they are back */
         guint n_leases;
         gboolean again; /* something changed that a parked operation may wait for */
         guint depth;    /* of gl_core_enter() */
@@ -140,7 +143,9 @@ void gl_core_reply_error(GlCore *core, const GlRequest *request, GError *error /
 
 /* --- guests --- */
 void gl_guest_set_state(GlCore *core, GlGuest *guest, GlGuestState state);
+/* Without ERROR what is to be saved has happened already: it is tried again until it succeeds. */
 gboolean gl_guest_save(GlCore *core, GlGuest *guest, GError **error);
+void gl_core_save_again(GlCore *core);
 void gl_guest_bind(GlCore *core, GlGuest *guest, GlProcessRole role, const GlProcessRef *process);
 void gl_guest_unbind(GlCore *core, GlGuest *guest, GlProcessRole role);
 /* SIGNAL to its process in ROLE, if it has one. */
@@ -256,6 +261,8 @@ void gl_core_forget_jobs(GlCore *core);
  */
 void gl_core_lose(GlCore *core, GlGuest *guest, GPtrArray *resources, GlLossReason reason, const char *message,
                   gboolean kill);
+/* Goes on with what an earlier service has begun. */
+void gl_core_resume_kill(GlCore *core, GlGuest *guest);
 /* Acts on a loss of before once more. */
 void gl_core_kill_for_loss(GlCore *core, GlGuest *guest);
 
@@ -266,6 +273,13 @@ void gl_core_begin_check(GlCore *core);
 void gl_core_check_done(GlCore *core, GlJob *job);
 gboolean gl_core_is_checking(GlCore *core, const char *driver);
 GHashTable *gl_core_lanes_new(void);
+
+/* --- the audit (audit.c) --- */
+/* Looks, for all leases together, for who else has them open. */
+void gl_core_begin_audit(GlCore *core);
+void gl_core_audit_done(GlCore *core, GlJob *job);
+gboolean gl_core_is_auditing(GlCore *core, const char *driver);
+GPtrArray *gl_core_audits_new(void);
 
 /* --- giving back, from anywhere --- */
 /* Gives RESOURCES back in the background and drops their claims then; with REMOVE the resources go too. */

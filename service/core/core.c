@@ -7,6 +7,9 @@
  * The registry: guests by (owner, uuid) and by pid, processes, and the calls that need no operation.
  */
 
+/* µs between two attempts to save what has happened already. */
+#define SAVE_INTERVAL ((gint64) G_USEC_PER_SEC)
+
 static void owner_list_free(gpointer data) {
         g_ptr_array_unref(data);
 }
@@ -15,7 +18,6 @@ static void guest_free(GlCore *core, GlGuest *guest) {
         for (guint i = 0; i < guest->resources->len; i++)
                 gl_resource_drop_claim(core, g_ptr_array_index(guest->resources, i));
         gl_guest_drop_ghosts(core, guest);
-        g_ptr_array_unref(gl_guest_data(guest)->ghosts);
         g_free(guest->core_data);
         guest->core_data = NULL;
 }
@@ -41,6 +43,7 @@ GlCore *gl_core_new(const GlLimits *limits, const char *host_id, const char *hos
         core->table = gl_table_new();
         core->dirty = g_ptr_array_new();
         core->lanes = gl_core_lanes_new();
+        core->audits = gl_core_audits_new();
 
         return core;
 }
@@ -78,6 +81,7 @@ void gl_core_free(GlCore *core) {
         gl_table_free(core->ahead);
         g_ptr_array_unref(core->dirty);
         g_hash_table_unref(core->lanes);
+        g_ptr_array_unref(core->audits);
         g_free(core->default_driver);
         g_free(core->host_id);
         g_free(core->host_name);
@@ -169,9 +173,33 @@ void gl_guest_set_state(GlCore *core, GlGuest *guest, GlGuestState state) {
 }
 
 gboolean gl_guest_save(GlCore *core, GlGuest *guest, GError **error) {
+        GlGuestData *data = gl_guest_data(guest);
+
         if (guest->hidden || !core->hooks.save)
                 return TRUE;
-        return core->hooks.save(guest, core->user_data, error);
+        if (core->hooks.save(guest, core->user_data, error)) {
+                data->unsaved = FALSE;
+                return TRUE;
+        }
+        if (error)
+                return FALSE;
+        /* What is there says that it holds what others may have by now. Nothing is better, and needs no space. */
+        if (core->hooks.forget && !gl_guest_has_leases(guest) && guest->ghosts->len == 0)
+                core->hooks.forget(guest, core->user_data);
+        data->unsaved = TRUE;
+        if (core->save_at == 0)
+                core->save_at = core->now + SAVE_INTERVAL;
+        return FALSE;
+}
+
+static void save_again(GlGuest *guest, gpointer core) {
+        if (gl_guest_data(guest)->unsaved)
+                (void) gl_guest_save(core, guest, NULL);
+}
+
+void gl_core_save_again(GlCore *core) {
+        core->save_at = 0;
+        gl_core_foreach_guest(core, save_again, core);
 }
 
 /* --- processes --- */
@@ -381,7 +409,6 @@ GlGuest *gl_guest_new_from_spec(GlCore *core, const GlRequest *request, const Gl
 
         guest = gl_guest_record_new();
         data = g_new0(GlGuestData, 1);
-        data->ghosts = g_ptr_array_new_with_free_func(gl_resource_free);
         guest->core_data = data;
         memcpy(guest->uuid, uuid, sizeof uuid);
         guest->owner_uid = spec->owner_uid;

@@ -131,9 +131,9 @@ gboolean gl_core_register(GlCore *core, const GlRequest *request, GlGuest *guest
 void gl_core_acquire(GlCore *core, const GlRequest *request, GlGuest *guest, const GlAcquireSpec *spec);
 /*
  * RESOURCES (of GlResource, held ones of GUEST) have gone out to the holder as descriptors, so that his life keeps
- * their locks.
+ * their locks. TRUE: GL_PROPERTY_RESOURCES has changed, and is the caller's to announce, before he answers.
  */
-void gl_core_note_inherited(GlCore *core, GlGuest *guest, GPtrArray *resources, gint64 now, gint64 realtime);
+gboolean gl_core_note_inherited(GlCore *core, GlGuest *guest, GPtrArray *resources, gint64 now, gint64 realtime);
 /* GL_ERROR_NOT_SUPPORTED if the guest's driver has nothing to inherit, GL_ERROR_NO_SUCH_DRIVER if it is not loaded. */
 gboolean gl_core_can_inherit(GlCore *core, const GlGuest *guest, GError **error);
 
@@ -163,6 +163,7 @@ typedef struct {
         const char *name;
         const char *reason; /* the administrator's, for people */
         gboolean kill;
+        gboolean drained; /* he answers for it that nothing writes any more for a guest that has ended */
 } GlRevocation;
 
 gboolean gl_core_revoke(GlCore *core, const GlRequest *request, GlGuest *guest, const GlRevocation *revocation,

@@ -163,7 +163,7 @@ static const char *use_of(GlCore *core, const GlGuest *guest) {
         }
         g_assert(data->n_jobs == 0); /* each is an operation's; the driver's code would be gone when it is done */
         if (guest->state == GL_GUEST_HELD || guest->state == GL_GUEST_LOST || gl_guest_has_leases(guest) ||
-            data->ghosts->len > 0)
+            guest->ghosts->len > 0)
                 return "holds leases";
         return NULL;
 }
@@ -199,7 +199,7 @@ gboolean gl_core_remove_driver(GlCore *core, const char *name, GError **error) {
 
         count_users(core, core->guests, &users);
         count_users(core, core->starting, &users);
-        if (users.n == 0 && gl_core_is_checking(core, name)) {
+        if (users.n == 0 && (gl_core_is_checking(core, name) || gl_core_is_auditing(core, name))) {
                 g_set_error(error, GL_ERROR, GL_ERROR_DRIVER_IN_USE,
                             "The driver \"%s\" is in use: it is just looking after leases that have ended.", name);
                 return FALSE;

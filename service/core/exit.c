@@ -13,6 +13,8 @@ const GlOpKind gl_exit_kind = {"exit", attempt_exit, exit_job_done};
 
 /* How often a dead guest's last writes are looked at. */
 #define DRAIN_INTERVAL (10 * 1000)
+/* After how long it is looked for who is in their way. */
+#define AUDIT_AFTER (2 * (gint64) G_USEC_PER_SEC)
 
 /* --- draining and giving back --- */
 
@@ -80,6 +82,13 @@ static void report_slow_drain(GlCore *core, GlOp *op, const GlResource *resource
                                           resource->drain_reason);
 }
 
+static void find_who_is_in_the_way(GlCore *core, GlOp *op) {
+        if (op->audit_at == 0 || core->now < op->audit_at)
+                return;
+        op->audit_at = 0;
+        gl_core_begin_audit(core);
+}
+
 static void drain_answered(GlCore *core, GlOp *op, GlJob *job, GPtrArray *resources) {
         g_autoptr(GPtrArray) drained = g_ptr_array_new();
 
@@ -91,8 +100,10 @@ static void drain_answered(GlCore *core, GlOp *op, GlJob *job, GPtrArray *resour
                         g_ptr_array_add(drained, resource);
                 else
                         resource->drain_reason = g_strdup(job->targets[i].drain_reason ?: "its I/O may not be over");
+                resource->writer_seen = job->targets[i].writer_seen;
         }
         if (drained->len == 0) {
+                find_who_is_in_the_way(core, op);
                 report_slow_drain(core, op, g_ptr_array_index(resources, 0));
                 op->not_before = core->now + DRAIN_INTERVAL;
                 gl_op_park(op, op->not_before);
@@ -112,7 +123,7 @@ static void exit_job_done(GlCore *core, GlOp *op, GlJob *job, GPtrArray *resourc
 
 /* What was lost and unplugged may still be locked, and written to. */
 static void add_ghosts(const GlGuest *guest, GPtrArray *draining) {
-        GPtrArray *ghosts = gl_guest_data(guest)->ghosts;
+        GPtrArray *ghosts = guest->ghosts;
 
         for (guint i = 0; i < ghosts->len; i++)
                 if (((GlResource *) g_ptr_array_index(ghosts, i))->lease)
@@ -151,7 +162,7 @@ void gl_core_begin_exit(GlCore *core, GlGuest *guest) {
         if (data->exiting)
                 return;
         data->exiting = TRUE;
-        data->killing = FALSE;
+        guest->killing = FALSE;
         guest->stopped_by_us = FALSE;
         for (guint i = 0; i < guest->resources->len; i++) {
                 GlResource *resource = g_ptr_array_index(guest->resources, i);
@@ -161,6 +172,7 @@ void gl_core_begin_exit(GlCore *core, GlGuest *guest) {
         }
         gl_guest_save(core, guest, NULL);
         op = gl_op_new(core, &gl_exit_kind, NULL, guest);
+        op->audit_at = core->now + AUDIT_AFTER;
         op->slow_at = core->now + (gint64) core->limits.storage_timeout;
         /* What the images are like in the end: who brings the guest back wants to know that nobody else wrote. */
         if (guest->state == GL_GUEST_HELD)

@@ -7,6 +7,7 @@ void gl_resource_free(gpointer data) {
         g_free(resource->name);
         g_free(resource->scope_reason);
         g_free(resource->drain_reason);
+        g_free(resource->held_open_by);
         gl_place_unref(resource->place);
         gl_handle_unref(&resource->source);
         g_free(resource);
@@ -16,6 +17,7 @@ GlGuest *gl_guest_record_new(void) {
         GlGuest *guest = g_new0(GlGuest, 1);
 
         guest->resources = g_ptr_array_new_with_free_func(gl_resource_free);
+        guest->ghosts = g_ptr_array_new_with_free_func(gl_resource_free);
         return guest;
 }
 
@@ -29,6 +31,7 @@ void gl_guest_record_free(GlGuest *guest) {
         for (guint role = 0; role < GL_N_PROCESSES; role++)
                 gl_handle_unref(&guest->processes[role].handle);
         g_ptr_array_unref(guest->resources);
+        g_ptr_array_unref(guest->ghosts);
         g_free(guest);
 }
 

@@ -48,7 +48,11 @@ typedef struct {
         gboolean retaking; /* not yet taken again after a restart */
         gboolean broken;    /* lost, and what is left of `lease` holds nothing */
         gboolean unblocked; /* lost, but no process was there to write on: others may have it */
+        gboolean unplugged; /* lost, and one of the guest's `ghosts` */
         char *drain_reason; /* (owned) (nullable) while draining: what still writes, in words */
+        gboolean writer_seen; /* with it: that can be seen, so that nobody can say that it does not */
+        gboolean insisted;  /* an administrator says that nothing else writes */
+        char *held_open_by; /* (owned) (nullable) who else has its lock, or keeps it from draining, in words */
 } GlResource;
 
 typedef enum {
@@ -72,10 +76,12 @@ struct GlGuest {
         gint64 acquired_at; /* µs, CLOCK_REALTIME; 0: never */
         char *state_string; /* (nullable) of the last release */
         GPtrArray *resources; /* of GlResource, in the order registered */
+        GPtrArray *ghosts;  /* of GlResource: lost and unplugged; they block others until the process is gone */
         gboolean transient; /* made by StartGuest without keep: goes when its guest ends */
         guint n_waiting; /* acquires that wait */
         gboolean restricted; /* only who may manage changes its leases */
         gboolean stopped_by_us; /* because of a loss */
+        gboolean killing;   /* it was asked to end because of a loss, and will be made to */
         gboolean hidden; /* StartGuest has not succeeded yet: nobody may see it */
 
         gpointer core_data; /* the core's own */

@@ -24,6 +24,7 @@ void gl_job_free(GlJob *job) {
                 gl_handle_unref(&target->source);
                 g_free(target->scope_reason);
                 g_free(target->drain_reason);
+                g_free(target->held_open_by);
                 g_free(target->loss_message);
         }
         g_free(job->targets);

@@ -33,6 +33,11 @@ typedef enum {
          * unknown. Targets may be of several guests, and be given back or changed by another job meanwhile.
          */
         GL_JOB_CHECK,
+        /*
+         * Who else has what carries the lock of each target, or, of one that is `draining`, what it is? Sets
+         * `held_open_by`. Cannot fail. Targets may be of several guests, and be given back or changed meanwhile.
+         */
+        GL_JOB_AUDIT,
 } GlJobKind;
 
 typedef enum {
@@ -90,6 +95,9 @@ typedef struct {
                              * sets it. 0: nothing does */
         guint64 generation; /* what it is held with; of a TAKE that is adopting, what it was held with. 0: not held */
         gpointer resource; /* the core's own; nobody else looks at it */
+        gboolean draining;  /* of an AUDIT: its guest is gone */
+        guint32 pids[2];    /* of an AUDIT: its guest's processes; 0: none */
+        gboolean insist;    /* of a DRAIN: what cannot be seen is said not to write */
 
         /* The driver's own record of a lease (its descriptors). TAKE sets it, GIVE_BACK
          * consumes it, the others use it. */
@@ -104,6 +112,8 @@ typedef struct {
         GlRecorded recorded; /* by TAKE and CHANGE_MODE: what the storage itself remembers, from before this job */
         gboolean drained;
         char *drain_reason; /* (owned) (nullable) what still writes, in words */
+        gboolean writer_seen; /* with it: it is a process or a device that can be seen */
+        char *held_open_by; /* (owned) (nullable) by AUDIT: who it is, in words; NULL: nobody, or not known. */
         GlFinding found;
         GlWhereabouts whereabouts;
         GlLossReason loss;  /* with GL_FOUND_LOST */

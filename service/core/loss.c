@@ -10,7 +10,7 @@
  *
  * A process that is to be ended is asked first only while all that it lost is still locked for it (it was revoked):
  * one that ends of its own accord writes what it has in memory to a disk that somebody else may have by now. It does
- * not get longer for that than TERM_TIME.
+ * not get longer for that than TERM_TIME, and none any more when the service was killed meanwhile.
  */
 
 /* µs between SIGTERM and SIGKILL. */
@@ -34,20 +34,28 @@ static void attempt_kill(GlCore *core, GlOp *op) {
                 return;
         }
         signal_all(core, guest, SIGKILL);
-        gl_guest_data(guest)->killing = FALSE;
+        guest->killing = FALSE;
         gl_op_free(core, op);
 }
 
-static void ask_to_end(GlCore *core, GlGuest *guest) {
-        GlOp *op;
+static void kill_at(GlCore *core, GlGuest *guest, gint64 at) {
+        GlOp *op = gl_op_new(core, &kill_kind, NULL, guest);
 
-        signal_all(core, guest, SIGTERM);
-        if (gl_guest_data(guest)->killing)
-                return;
-        gl_guest_data(guest)->killing = TRUE;
-        op = gl_op_new(core, &kill_kind, NULL, guest);
-        op->not_before = core->now + TERM_TIME;
+        op->not_before = at;
         gl_op_submit(core, op);
+}
+
+/* ALREADY: it has been asked before. */
+static void ask_to_end(GlCore *core, GlGuest *guest, gboolean already) {
+        signal_all(core, guest, SIGTERM);
+        if (!already)
+                kill_at(core, guest, core->now + TERM_TIME);
+}
+
+/* What it lost is not locked for it any more, so that it gets no time. */
+void gl_core_resume_kill(GlCore *core, GlGuest *guest) {
+        if (guest->killing)
+                kill_at(core, guest, core->now);
 }
 
 static gboolean are_still_ours(GPtrArray *resources) {
@@ -66,14 +74,14 @@ static gboolean may_end_by_itself(const GlGuest *guest, GPtrArray *resources, Gl
                are_still_ours(resources);
 }
 
-static void act(GlCore *core, GlGuest *guest, GlLossAction action, gboolean ask) {
+static void act(GlCore *core, GlGuest *guest, GlLossAction action, gboolean ask, gboolean already) {
         switch (action) {
         case GL_LOSS_PAUSE:
                 gl_guest_signal(core, guest, GL_PROCESS_GUEST, SIGSTOP);
                 break;
         case GL_LOSS_KILL:
                 if (ask)
-                        ask_to_end(core, guest);
+                        ask_to_end(core, guest, already);
                 else
                         signal_all(core, guest, SIGKILL);
                 break;
@@ -108,20 +116,25 @@ static void announce_all(GlCore *core, GlGuest *guest, GPtrArray *resources, GlL
 void gl_core_lose(GlCore *core, GlGuest *guest, GPtrArray *resources, GlLossReason reason, const char *message,
                   gboolean kill) {
         GlLossAction action = kill ? GL_LOSS_KILL : guest->on_lease_lost;
-        gboolean ask = may_end_by_itself(guest, resources, reason);
+        gboolean ask = may_end_by_itself(guest, resources, reason), already = guest->killing;
 
         for (guint i = 0; i < resources->len; i++)
                 gl_resource_set_state(core, g_ptr_array_index(resources, i), GL_RESOURCE_LOST);
         gl_guest_set_state(core, guest, GL_GUEST_LOST);
         if (action == GL_LOSS_PAUSE && guest->processes[GL_PROCESS_GUEST].pid != 0)
                 guest->stopped_by_us = TRUE;
+        guest->killing |= action == GL_LOSS_KILL && ask;
         gl_guest_save(core, guest, NULL); /* if that fails it is lost all the same */
         announce_all(core, guest, resources, reason, message, action, ask);
-        act(core, guest, action, ask);
+        act(core, guest, action, ask, already);
 }
 
 void gl_core_kill_for_loss(GlCore *core, GlGuest *guest) {
         g_autoptr(GPtrArray) lost = gl_guest_resources_in(guest, GL_RESOURCE_LOST);
 
-        act(core, guest, GL_LOSS_KILL, may_end_by_itself(guest, lost, GL_LOST_REVOKED));
+        gboolean ask = may_end_by_itself(guest, lost, GL_LOST_REVOKED), already = guest->killing;
+
+        guest->killing |= ask;
+        gl_guest_save(core, guest, NULL);
+        act(core, guest, GL_LOSS_KILL, ask, already);
 }

@@ -332,6 +332,7 @@ GlJob *gl_op_new_job(GlCore *core, GlOp *op, GlJobKind kind, GPtrArray *resource
                 target->lease = resource->lease;
                 target->keep_key = resource->keep_key;
                 target->kept_by = resource->kept_by;
+                target->insist = resource->insisted;
                 target->size = resource->size;
                 target->mtime = resource->mtime;
                 if (kind == GL_JOB_GIVE_BACK)
@@ -368,8 +369,8 @@ void gl_core_job_done(GlCore *core, GlJob *job, gint64 now, gint64 realtime) {
         GlOp *op;
 
         gl_core_enter(core, now, realtime);
-        if (job->kind == GL_JOB_CHECK && !job->guest_uuid) { /* of all guests together */
-                gl_core_check_done(core, job);
+        if ((job->kind == GL_JOB_CHECK || job->kind == GL_JOB_AUDIT) && !job->guest_uuid) { /* of all guests together */
+                (job->kind == GL_JOB_CHECK ? gl_core_check_done : gl_core_audit_done)(core, job);
                 gl_core_leave(core);
                 return;
         }
@@ -445,6 +446,7 @@ static void earlier(gint64 *next, gint64 at) {
 gint64 gl_core_next_tick(GlCore *core) {
         gint64 next = gl_core_next_check(core);
 
+        earlier(&next, core->save_at);
         for (GList *link = core->outstanding.head; link; link = link->next) {
                 const GlOutstanding *outstanding = link->data;
 
@@ -472,6 +474,7 @@ static const char *what_follows(GlJobKind kind) {
         case GL_JOB_INSPECT:
         case GL_JOB_DRAIN:
         case GL_JOB_CHECK:
+        case GL_JOB_AUDIT:
                 return "Nothing has been changed.";
         case GL_JOB_TAKE:
         case GL_JOB_CHANGE_MODE:
@@ -500,6 +503,8 @@ void gl_core_tick(GlCore *core, gint64 now, gint64 realtime) {
         gl_core_enter(core, now, realtime);
         if (gl_core_next_check(core) <= core->now)
                 gl_core_begin_check(core);
+        if (core->save_at != 0 && core->save_at <= core->now)
+                gl_core_save_again(core);
         for (GList *link = core->outstanding.head; link; link = link->next) {
                 GlOutstanding *outstanding = link->data;
 

@@ -40,7 +40,7 @@ gboolean gl_op_is_ready_to_take(GlCore *core, GlOp *op) {
                 g_clear_pointer(&op->regained, g_ptr_array_unref);
                 return TRUE;
         }
-        if (gl_guest_data(op->guest)->killing) {
+        if (op->guest->killing) {
                 g_autofree char *who = gl_guest_describe(op->guest);
 
                 gl_op_fail(core, op,

@@ -109,8 +109,9 @@ void gl_resource_set_state(GlCore *core, GlResource *resource, GlResourceState s
         if (state == GL_RESOURCE_REGISTERED) {
                 core->n_leases--;
                 g_clear_pointer(&resource->scope_reason, g_free);
+                g_clear_pointer(&resource->held_open_by, g_free);
                 resource->keep_key = 0;
-                resource->broken = resource->unblocked = FALSE;
+                resource->broken = resource->unblocked = resource->insisted = resource->writer_seen = FALSE;
         }
         resource->state = state;
         gl_core_touch(core, resource->guest, GL_PROPERTY_RESOURCES);
@@ -149,13 +150,14 @@ void gl_guest_make_ghost(GlCore *core, GlGuest *guest, GlResource *resource) {
 
         if (!g_ptr_array_find(guest->resources, resource, &index))
                 return;
-        g_ptr_array_add(gl_guest_data(guest)->ghosts, g_ptr_array_steal_index(guest->resources, index));
+        resource->unplugged = TRUE;
+        g_ptr_array_add(guest->ghosts, g_ptr_array_steal_index(guest->resources, index));
         core->n_leases--;
         gl_core_touch(core, guest, GL_PROPERTY_RESOURCES);
 }
 
 void gl_guest_drop_ghosts(GlCore *core, GlGuest *guest) {
-        GPtrArray *ghosts = gl_guest_data(guest)->ghosts;
+        GPtrArray *ghosts = guest->ghosts;
 
         for (guint i = 0; i < ghosts->len; i++)
                 gl_resource_drop_claim(core, g_ptr_array_index(ghosts, i));

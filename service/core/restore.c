@@ -16,6 +16,16 @@ static void retake_job_done(GlCore *core, GlOp *op, GlJob *job, GPtrArray *resou
 
 static const GlOpKind retake_kind = {"adoption", attempt_retake, retake_job_done};
 
+/* In a record they are among the others. */
+static void set_ghosts_apart(GlCore *core, GlGuest *guest) {
+        for (guint i = guest->resources->len; i > 0; i--) {
+                GlResource *resource = g_ptr_array_index(guest->resources, i - 1);
+
+                if (resource->unplugged)
+                        gl_guest_make_ghost(core, guest, resource);
+        }
+}
+
 GlGuest *gl_core_restore_guest(GlCore *core, GlGuest *record, GError **error) {
         GlGuestSpec spec = {
                 .uuid = record->uuid,
@@ -45,6 +55,7 @@ GlGuest *gl_core_restore_guest(GlCore *core, GlGuest *record, GError **error) {
         guest->transient = record->transient;
         guest->restricted = record->restricted;
         guest->stopped_by_us = record->stopped_by_us;
+        guest->killing = record->killing;
         guest->state_string = g_steal_pointer(&record->state_string);
         core->last_generation = MAX(core->last_generation, guest->generation);
 
@@ -56,6 +67,7 @@ GlGuest *gl_core_restore_guest(GlCore *core, GlGuest *record, GError **error) {
                 resource->guest = guest;
                 core->n_leases += resource->state != GL_RESOURCE_REGISTERED;
         }
+        set_ghosts_apart(core, guest);
         for (guint role = 0; role < GL_N_PROCESSES; role++)
                 if (record->processes[role].pid != 0)
                         gl_guest_bind(core, guest, role, &record->processes[role]);
@@ -102,6 +114,7 @@ static void finish_retake(GlCore *core, GlOp *op) {
                 if (resource->state == GL_RESOURCE_DRAINING && !gl_guest_has_process(guest))
                         gl_core_begin_exit(core, guest);
         }
+        gl_core_resume_kill(core, guest);
         gl_op_succeed(core, op, 0, NULL, 0);
 }
 
@@ -154,6 +167,11 @@ static void begin_retake(GlCore *core, GlOp *op) {
 
         (void) gl_core_check_driver(core, op->guest, &missing);
         op->brief_until = core->now + (gint64) core->limits.brief_patience;
+        for (guint i = 0; i < op->guest->ghosts->len; i++) {
+                GlResource *ghost = g_ptr_array_index(op->guest->ghosts, i);
+
+                ghost->claim = gl_table_enter(core->table, ghost->place, ghost->mode, ghost);
+        }
         for (guint i = 0; i < op->guest->resources->len; i++) {
                 GlResource *resource = g_ptr_array_index(op->guest->resources, i);
 

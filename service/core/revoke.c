@@ -7,6 +7,9 @@
  *
  * Where the guest has no process there is nobody whose end could be waited for: an unbound lease ends when it is
  * revoked, and others can have the resource as soon as it is given back.
+ *
+ * A guest that has ended, and whose leases drain, gives them back by itself. Only when an administrator says expressly
+ * that nothing writes any more, is what cannot be seen not waited for; what can be seen has to be ended instead.
  */
 
 static void attempt_unblock(GlCore *core, GlOp *op);
@@ -80,6 +83,53 @@ static gboolean fail_not_held(const GlGuest *guest, const GlRevocation *revocati
         return FALSE;
 }
 
+/* --- of a guest that has ended --- */
+
+static gboolean fail_written(const GlGuest *guest, const GlResource *resource, GError **error) {
+        g_autofree char *who = gl_guest_describe(guest), *quoted = gl_quote(resource->name);
+
+        g_set_error(error, GL_ERROR, GL_ERROR_GUEST_RUNNING,
+                    "%s has ended, but its lease on %s cannot end: %s. End that first.", who, quoted,
+                    resource->drain_reason ?: "it is still written to");
+        return FALSE;
+}
+
+static void tell_insisted(GlCore *core, GlGuest *guest, const GlResource *resource, const char *reason) {
+        g_autofree char *quoted = gl_quote(resource->name);
+        GlChange *change;
+
+        if (!resource->drain_reason)
+                return;
+        change = gl_core_emit(core, GL_CHANGE_HELD_OPEN, guest);
+        change->text = g_strdup(resource->name);
+        change->message = g_strdup_printf("Its lease on %s was revoked (%s) although it could not be seen that nothing "
+                                          "writes any more: %s.",
+                                          quoted, reason, resource->drain_reason);
+}
+
+static gboolean insist(GlCore *core, GlGuest *guest, const GlRevocation *revocation, GError **error) {
+        g_autoptr(GPtrArray) draining = gl_guest_resources_in(guest, GL_RESOURCE_DRAINING);
+
+        for (guint i = draining->len; i > 0; i--) {
+                const GlResource *resource = g_ptr_array_index(draining, i - 1);
+
+                if (!revocation->all &&
+                    (resource->type != revocation->type || !g_str_equal(resource->name, revocation->name)))
+                        g_ptr_array_remove_index(draining, i - 1);
+                else if (resource->writer_seen)
+                        return fail_written(guest, resource, error);
+        }
+        for (guint i = 0; i < draining->len; i++) {
+                GlResource *resource = g_ptr_array_index(draining, i);
+
+                tell_insisted(core, guest, resource, revocation->reason);
+                resource->insisted = TRUE;
+        }
+        return TRUE;
+}
+
+/* --- of one that runs --- */
+
 static gboolean acquires_of(const GlOp *op, gconstpointer guest) {
         return op->guest == guest && gl_op_is_acquire(op);
 }
@@ -101,19 +151,19 @@ static void take_away(GlCore *core, GlGuest *guest, GPtrArray *held, const GlRev
 gboolean gl_core_revoke(GlCore *core, const GlRequest *request, GlGuest *guest, const GlRevocation *revocation,
                         GError **error) {
         g_autoptr(GPtrArray) held = g_ptr_array_new();
-        gboolean any;
+        gboolean any, done = TRUE;
 
         if (!gl_check_reason(&core->limits, revocation->reason, error))
                 return FALSE;
         if (!find_revoked(core, guest, revocation, held, &any))
                 return fail_not_held(guest, revocation, error);
-        /* One whose processes are gone is giving everything back by itself. */
-        if (gl_guest_data(guest)->exiting)
-                return TRUE;
         gl_core_enter(core, request->now, request->realtime);
-        take_away(core, guest, held, revocation);
+        if (gl_guest_data(guest)->exiting)
+                done = !revocation->drained || insist(core, guest, revocation, error);
+        else
+                take_away(core, guest, held, revocation);
         gl_core_leave(core);
-        return TRUE;
+        return done;
 }
 
 /* --- Restrict, AttachGuest --- */

@@ -40,6 +40,8 @@ typedef struct {
          * CHECK       takes nothing that somebody else could have had in between, and finds only what is positively
          *             known to be lost. Leases of it may be given back or changed by jobs that are started before it
          *             is done; what it needs of them it looks at in the order in which jobs were started.
+         * AUDIT       the leases themselves are looked at in start() alone, since they may be given back or changed by
+         *             jobs that are started before it is done. A driver that cannot tell says nothing.
          */
         void (*start)(GlDriver *driver, GlJob *job, GlJobDone done, gpointer user_data);
 

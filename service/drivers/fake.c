@@ -215,11 +215,13 @@ static void do_job(Fake *fake, GlJob *job) {
         case GL_JOB_CHECK:
                 check(fake, job);
                 break;
+        case GL_JOB_AUDIT:
+                break;
         }
 }
 
 static void log_job(Fake *fake, const GlJob *job) {
-        static const char *const kinds[] = {"take", "give-back", "change-mode", "drain", "inspect", "check"};
+        static const char *const kinds[] = {"take", "give-back", "change-mode", "drain", "inspect", "check", "audit"};
 
         g_string_append(fake->log, kinds[job->kind]);
         for (guint i = 0; i < job->n_targets; i++)

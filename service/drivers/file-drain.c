@@ -74,6 +74,7 @@ static gboolean is_qemu_gone(GlTarget *target, const GlFileLease *lease) {
                         continue;
                 if (lease->mode == GL_MODE_SHARED)
                         return TRUE;
+                target->writer_seen = TRUE;
                 still_writing(target, describe_process(holder, "has QEMU's locks on it"));
                 return FALSE;
         }
@@ -102,6 +103,7 @@ static gboolean is_device_idle(GlTarget *target, dev_t device, const char *sysro
             writes == 0)
                 return TRUE;
 
+        target->writer_seen = TRUE;
         still_writing(target, g_strdup("the device has requests in flight"));
         return FALSE;
 }
@@ -181,18 +183,25 @@ static gboolean is_file_closed(GlTarget *target, int fd, const GlFileOptions *op
         }
 }
 
+/* What nobody can see an administrator may know; what can be seen he cannot wish away. */
+static gboolean has_drained(const GlTarget *target, gboolean drained) {
+        return drained || (target->insist && !target->writer_seen);
+}
+
 void gl_file_drain(GlTarget *target, const GlFileOptions *options) {
         const GlSource *source = target->source.box;
         const GlFileLease *lease = target->lease;
         gboolean drained;
 
         /* A guest writes neither through a readonly lease nor into a lease file. */
+        target->writer_seen = FALSE;
         drained = !lease || target->type != GL_RESOURCE_DISK || lease->mode == GL_MODE_READONLY;
         if (!drained) {
-                drained = source->kind == GL_STORAGE_MOUNT || is_qemu_gone(target, lease);
+                drained = has_drained(target, source->kind == GL_STORAGE_MOUNT || is_qemu_gone(target, lease));
                 if (drained)
                         drained = source->block ? is_device_idle(target, source->device, options->sysroot)
                                                 : is_file_closed(target, lease->fd, options);
+                drained = has_drained(target, drained);
         }
 
         if (drained)

@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include "core/error.h"
+#include "drivers/file-audit.h"
 #include "drivers/file-check.h"
 #include "drivers/file-drain.h"
 #include "drivers/file-keep.h"
@@ -484,6 +485,7 @@ static void start_run(GlRun *run) {
                 gl_run_images(run, &inspecting, NULL);
                 break;
         case GL_JOB_CHECK: /* gl_file_start_check() */
+        case GL_JOB_AUDIT: /* gl_file_start_audit() */
                 g_assert_not_reached();
         }
 }
@@ -517,6 +519,10 @@ static void file_start(GlDriver *driver, GlJob *job, GlJobDone done, gpointer us
 
         if (job->kind == GL_JOB_CHECK) {
                 gl_file_start_check(file->workers, &file->options, job, done, user_data);
+                return;
+        }
+        if (job->kind == GL_JOB_AUDIT) {
+                gl_file_start_audit(file->workers, &file->options, job, done, user_data);
                 return;
         }
         order = g_new(Order, 1);

@@ -23,7 +23,7 @@
 
 #define COMMAND_MAX 64
 
-static void holder_free(gpointer data) {
+void gl_holder_free(gpointer data) {
         GlHolder *holder = data;
 
         g_free(holder->command);
@@ -61,6 +61,17 @@ char *gl_command_of_pid(guint32 pid) {
         slash = strrchr(command, '/');
         name = slash && slash[1] ? slash + 1 : command;
         return make_printable(name);
+}
+
+guint32 gl_parent_of_pid(guint32 pid) {
+        g_autofree char *path = g_strdup_printf("/proc/%u/stat", pid);
+        g_autofree char *text = NULL;
+        const char *after;
+
+        /* What it calls itself stands in parentheses, and may have any in it. */
+        if (!g_file_get_contents(path, &text, NULL, NULL) || !(after = strrchr(text, ')')) || strlen(after) < 5)
+                return 0;
+        return (guint32) strtoul(after + 4, NULL, 10);
 }
 
 static gboolean parse_byte(const char *text, guint64 *byte) {
@@ -217,7 +228,7 @@ int gl_holder_fetch(guint32 pid, guint64 inode, guint64 byte) {
 }
 
 GPtrArray *gl_holders_find(int fd) {
-        g_autoptr(GPtrArray) holders = g_ptr_array_new_with_free_func(holder_free);
+        g_autoptr(GPtrArray) holders = g_ptr_array_new_with_free_func(gl_holder_free);
         g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
         const char *name;
         struct stat file;
@@ -236,6 +247,85 @@ GPtrArray *gl_holders_find(int fd) {
         }
 
         return g_steal_pointer(&holders);
+}
+
+/* --- many files --- */
+
+/* Inode number → GArray of the numbers of FILES that have it. */
+static GHashTable *index_files(const GlFileId *files, guint n) {
+        GHashTable *index = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, (GDestroyNotify) g_array_unref);
+
+        for (guint i = 0; i < n; i++) {
+                GArray *same = g_hash_table_lookup(index, &files[i].inode);
+
+                if (!same) {
+                        same = g_array_new(FALSE, FALSE, sizeof(guint));
+                        g_hash_table_insert(index, (gpointer) &files[i].inode, same);
+                }
+                g_array_append_val(same, i);
+        }
+        return index;
+}
+
+static GlHolder *note_holder(GPtrArray *holders, guint begin, guint32 pid, guint file) {
+        GlHolder *holder;
+
+        for (guint i = begin; i < holders->len; i++) {
+                holder = g_ptr_array_index(holders, i);
+                if (holder->file == file)
+                        return holder;
+        }
+        holder = g_new0(GlHolder, 1);
+        holder->pid = pid;
+        holder->file = file;
+        holder->locks = g_array_new(FALSE, FALSE, sizeof(GlHeldRange));
+        g_ptr_array_add(holders, holder);
+        return holder;
+}
+
+static void look_at_descriptor(const char *pid, const char *number, const GlFileId *files, GHashTable *index,
+                               GPtrArray *holders, guint begin) {
+        g_autoptr(GArray) locks = NULL;
+        const char *line;
+        const GArray *same;
+        guint64 inode;
+        char text[512];
+
+        if (!read_fdinfo(pid, number, text, sizeof text) || !(line = strstr(text, "\nino:\t")))
+                return;
+        inode = g_ascii_strtoull(line + strlen("\nino:\t"), NULL, 10);
+        same = g_hash_table_lookup(index, &inode);
+        for (guint i = 0; same && i < same->len; i++) {
+                guint file = g_array_index(same, guint, i);
+
+                if (!is_on_device(pid, number, files[file].device))
+                        continue;
+                locks = g_array_new(FALSE, FALSE, sizeof(GlHeldRange));
+                if (read_locks(pid, number, locks))
+                        g_array_append_vals(note_holder(holders, begin, (guint32) atoi(pid), file)->locks, locks->data,
+                                            locks->len);
+                return;
+        }
+}
+
+GPtrArray *gl_holders_find_files(const GlFileId *files, guint n) {
+        GPtrArray *holders = g_ptr_array_new_with_free_func(gl_holder_free);
+        g_autoptr(GHashTable) index = index_files(files, n);
+        g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
+        const char *pid, *number;
+
+        while (proc && (pid = g_dir_read_name(proc))) {
+                g_autofree char *path = g_strdup_printf("/proc/%s/fdinfo", pid);
+                g_autoptr(GDir) descriptors = g_ascii_isdigit(pid[0]) ? g_dir_open(path, 0, NULL) : NULL;
+                guint begin = holders->len;
+
+                while (descriptors && (number = g_dir_read_name(descriptors)))
+                        look_at_descriptor(pid, number, files, index, holders, begin);
+                for (guint i = begin; i < holders->len; i++)
+                        ((GlHolder *) g_ptr_array_index(holders, i))->command =
+                                gl_command_of_pid((guint32) atoi(pid));
+        }
+        return holders;
 }
 
 gboolean gl_holder_has_lock(const GlHolder *holder, guint64 byte, gboolean only_write) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <glib.h>
+#include <sys/types.h>
 
 /*
  * Who, of the processes that can be seen from here, has a file open and holds locks on it. This walks
@@ -17,7 +18,21 @@ typedef struct {
         guint32 pid;
         char *command; /* (nullable) what it calls itself: printable UTF-8, not to be trusted */
         GArray *locks; /* of GlHeldRange; may be empty */
+        guint file;    /* of gl_holders_find_files(): which one it has open */
 } GlHolder;
+
+typedef struct {
+        dev_t device;
+        guint64 inode;
+} GlFileId;
+
+void gl_holder_free(gpointer holder);
+
+/* The same for many files in one walk: every process that has one of them open, once for each. This one as well. */
+GPtrArray *gl_holders_find_files(const GlFileId *files, guint n);
+
+/* 0: it has none, or is gone. */
+guint32 gl_parent_of_pid(guint32 pid);
 
 /*
  * Of GlHolder: every process that has the file of FD open otherwise than through FD itself, this one included.

@@ -10,7 +10,10 @@
 
 typedef struct GlKeeping GlKeeping;
 
-/* KEPT: it is where it outlives the service. May be called before what started it has returned. */
+/*
+ * KEPT: it is where it outlives the service. Not called before what started it has returned, but where nothing is kept
+ * any more, as the service is ending.
+ */
 typedef void (*GlKept)(gboolean kept, gpointer user_data);
 
 /* What one key stands for. */
@@ -28,4 +31,6 @@ struct GlKeeping {
                      gpointer user_data);
         /* DONE when they are closed. */
         void (*drop)(GlKeeping *keeping, guint64 key, GlKept done, gpointer user_data);
+        /* (nullable) The process that has them now; 0: none, or it is not known. */
+        guint32 (*pid)(GlKeeping *keeping);
 };

@@ -28,7 +28,7 @@
  */
 
 /* Another number for each change of what a plugin and the service have in common. */
-#define GL_PLUGIN_ABI 2
+#define GL_PLUGIN_ABI 3
 
 /* What a plugin gets from the service; borrowed, and there as long as the driver is. */
 typedef struct {

@@ -5,7 +5,8 @@
  * is at least the clock in µs, so what a power cut takes from the end matters only if the clock was
  * also set back. It is compacted at the start and whenever it has grown by GROWTH_MAX, into a new file that is synced
  * and renamed over the old one. Whatever is no such line is passed over, a torn last one included: too
- * little here is made up for by the clock.
+ * little here is made up for by the clock. So it is on a file system that can only be read: what was written is read,
+ * and nothing more is written until that has changed.
  */
 
 #include "store/generations.h"
@@ -30,7 +31,8 @@
 struct GlGenerations {
         int directory;    /* (borrowed) */
         char *path;       /* (owned) for messages */
-        int fd;           /* O_APPEND */
+        int fd;           /* O_APPEND; -1 where there is none and none can be made */
+        gboolean read_only; /* the file system is, or was when it was tried last */
         GString *pending; /* (owned) what no write() has taken yet */
         gsize growth;     /* bytes since the last compaction */
 };
@@ -64,19 +66,53 @@ static gboolean check_file(const GlGenerations *generations, GError **error) {
         return TRUE;
 }
 
+#define OPEN_FLAGS (O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+
+/* Sets FD: of a file system that can only be read, where that is so. FALSE with errno set. */
+static gboolean open_file(GlGenerations *generations) {
+        generations->fd = openat(generations->directory, FILE_NAME, O_RDWR | O_CREAT | OPEN_FLAGS, 0600);
+        generations->read_only = generations->fd < 0 && errno == EROFS;
+        if (!generations->read_only)
+                return generations->fd >= 0;
+        generations->fd = openat(generations->directory, FILE_NAME, O_RDONLY | OPEN_FLAGS);
+        return generations->fd >= 0 || errno == ENOENT || errno == EROFS;
+}
+
+/* It may have been mounted anew. */
+static gboolean make_writable(GlGenerations *generations) {
+        int before = generations->fd, saved_errno;
+        gboolean opened;
+
+        if (!generations->read_only)
+                return TRUE;
+        opened = open_file(generations);
+        saved_errno = opened ? EPERM : errno;
+        if (!opened || (generations->fd >= 0 && !check_file(generations, NULL))) {
+                if (generations->fd >= 0)
+                        close(generations->fd);
+                generations->fd = before;
+                generations->read_only = TRUE;
+                errno = saved_errno;
+                return FALSE;
+        }
+        if (before >= 0)
+                close(before);
+        if (generations->read_only)
+                errno = EROFS;
+        return !generations->read_only;
+}
+
 GlGenerations *gl_generations_open(int directory, const char *directory_path, GError **error) {
         g_autoptr(GlGenerations) generations = g_new0(GlGenerations, 1);
 
         generations->directory = directory;
         generations->path = g_build_filename(directory_path, FILE_NAME, NULL);
         generations->pending = g_string_new(NULL);
-        generations->fd =
-                openat(directory, FILE_NAME, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-        if (generations->fd < 0) {
+        if (!open_file(generations)) {
                 fail(generations, "kept in", errno, error);
                 return NULL;
         }
-        return check_file(generations, error) ? g_steal_pointer(&generations) : NULL;
+        return generations->fd < 0 || check_file(generations, error) ? g_steal_pointer(&generations) : NULL;
 }
 
 void gl_generations_free(GlGenerations *generations) {
@@ -120,7 +156,7 @@ gboolean gl_generations_append(GlGenerations *generations, const GlNode *node, G
                 g_string_append(generations->pending, line);
 
         length = generations->pending->len;
-        done = gl_write_all(generations->fd, generations->pending->str, length);
+        done = make_writable(generations) ? gl_write_all(generations->fd, generations->pending->str, length) : 0;
         saved_errno = errno;
         forget_written(generations->pending, done);
         generations->growth += done;
@@ -277,8 +313,10 @@ gboolean gl_generations_compact(GlGenerations *generations, guint max_nodes, GlG
         if (fd < 0)
                 return FALSE;
 
-        close(generations->fd);
+        if (generations->fd >= 0)
+                close(generations->fd);
         generations->fd = fd;
+        generations->read_only = FALSE;
         generations->growth = 0;
         return TRUE;
 }

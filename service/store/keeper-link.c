@@ -128,6 +128,8 @@ static gboolean take_answers(GlKeeper *keeper) {
 
                 if (r == -EAGAIN)
                         return TRUE;
+                if (message.pid != 0)
+                        keeper->pid = message.pid;
                 if ((r == 0 || r == -EMFILE) && take_answer(keeper, &message, r))
                         continue;
                 discard(keeper, message.fds, message.n);
@@ -217,6 +219,7 @@ void gl_keeper_connect_now(GlKeeper *keeper) {
                 return;
         }
         keeper->fd = fd;
+        keeper->pid = 0;
         keeper->hopeless = FALSE;
         keeper->n_left = 0;
         keeper->connected_at = g_get_monotonic_time();

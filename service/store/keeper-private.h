@@ -41,6 +41,7 @@ struct GlKeeper {
         GlKeeperReady tell_ready; /* (nullable) */
         gpointer ready_data;
         int fd;                     /* -1: not connected */
+        guint32 pid;                /* of who answers there; 0: nobody yet */
         sd_event_source *io;        /* (owned) (nullable) */
         sd_event_source *connect;   /* (owned) when to connect */
         sd_event_source *expire;    /* (owned) at the first deadline */

@@ -16,6 +16,11 @@ static int check_peer(int fd) {
         return credentials.uid == 0 || credentials.uid == geteuid() ? 0 : -EPERM;
 }
 
+/* With systemd the peer of the socket is who made it, and not the keeper: each message says who sent it. */
+static int ask_for_senders(int fd) {
+        return setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &(int){1}, sizeof(int)) < 0 ? -errno : 0;
+}
+
 int gl_keeper_connect(const char *path) {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
         int fd, r = 0;
@@ -30,6 +35,8 @@ int gl_keeper_connect(const char *path) {
                 r = errno == ENOENT ? -ECONNREFUSED : -errno;
         else
                 r = check_peer(fd);
+        if (r == 0)
+                r = ask_for_senders(fd);
         if (r == 0)
                 return fd;
         close(fd);
@@ -71,7 +78,7 @@ static gboolean is_in_order(const GlKeeperMessage *message, ssize_t size, gboole
 
 int gl_keeper_receive(int socket, GlKeeperMessage *into) {
         union {
-                char space[CMSG_SPACE(sizeof(int) * GL_KEEPER_MAX_FDS)];
+                char space[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int) * GL_KEEPER_MAX_FDS)];
                 struct cmsghdr header;
         } control;
         struct iovec vector = {.iov_base = &into->data, .iov_len = sizeof(into->data)};
@@ -80,10 +87,13 @@ int gl_keeper_receive(int socket, GlKeeperMessage *into) {
         ssize_t size;
 
         into->n = 0;
+        into->pid = 0;
         size = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (size < 0)
                 return errno == EINTR ? -EAGAIN : -errno;
         for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
+                if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_CREDENTIALS)
+                        into->pid = (guint32) ((const struct ucred *) (gpointer) CMSG_DATA(header))->pid;
                 if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
                         continue;
                 into->n = (guint) ((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));

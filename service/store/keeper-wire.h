@@ -11,6 +11,7 @@ typedef struct {
         GlKeeperDescriptors data;
         guint n;
         int fds[GL_KEEPER_MAX_FDS];
+        guint32 pid; /* who sent it; 0: not known */
 } GlKeeperMessage;
 
 /*

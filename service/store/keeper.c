@@ -326,6 +326,10 @@ void gl_keeper_free(GlKeeper *keeper) {
         g_free(keeper);
 }
 
+guint32 gl_keeper_pid(const GlKeeper *keeper) {
+        return keeper->pid;
+}
+
 void gl_keeper_set_ready(GlKeeper *keeper, GlKeeperReady ready, gpointer user_data) {
         keeper->tell_ready = ready;
         keeper->ready_data = user_data;

@@ -28,6 +28,9 @@ GlKeeper *gl_keeper_new(sd_event *event, const char *socket, const char *program
 void gl_keeper_free(GlKeeper *keeper);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GlKeeper, gl_keeper_free)
 
+/* The process that answered last on this connection; 0: none has. */
+guint32 gl_keeper_pid(const GlKeeper *keeper);
+
 void gl_keeper_set_ready(GlKeeper *keeper, GlKeeperReady ready, gpointer user_data);
 
 /*

@@ -163,6 +163,7 @@ static void read_guest(Reader *reader, GlGuest *guest) {
         guest->transient = read_boolean(reader, "transient");
         guest->restricted = read_flag(reader, "restricted");
         guest->stopped_by_us = read_flag(reader, "stopped-by-us");
+        guest->killing = read_flag(reader, "killing");
         guest->state_string = read_prose(reader, "state-string");
         guest->processes[GL_PROCESS_GUEST] = read_process(reader, "pid", "start-time");
         guest->processes[GL_PROCESS_SUPERVISOR] = read_process(reader, "supervisor-pid", "supervisor-start-time");
@@ -214,12 +215,15 @@ static void read_resource(Reader *reader, GlGuest *guest, GlSavedSource *source)
         GlResourceType type = GL_RESOURCE_DISK;
         g_autofree char *name = NULL;
         GlResource *resource;
+        gboolean unplugged;
 
         READ_WORD(reader, "type", gl_resource_type_from_string, &type);
         name = read_name(reader, "name", MAX_PATH_BYTES);
         if (!name)
                 return;
-        if (gl_guest_find_resource(guest, type, name)) {
+        unplugged = read_flag(reader, "unplugged");
+        /* What was unplugged may be there again. */
+        if (!unplugged && gl_guest_find_resource(guest, type, name)) {
                 complain(reader, "name", "is another resource's name as well");
                 return;
         }
@@ -229,6 +233,9 @@ static void read_resource(Reader *reader, GlGuest *guest, GlSavedSource *source)
         READ_WORD(reader, "mode", gl_mode_from_string, &resource->mode);
         READ_WORD(reader, "state", gl_resource_state_from_string, &resource->state);
         resource->unblocked = resource->state == GL_RESOURCE_LOST && read_flag(reader, "unblocked");
+        resource->unplugged = unplugged;
+        if (unplugged && resource->state != GL_RESOURCE_LOST)
+                complain(reader, "unplugged", "is true of what was not lost");
         read_source(reader, source);
         resource->by_descriptor = !source->path;
         resource->registered_by = (guint32) read_unsigned(reader, "registered-by", G_MAXUINT32 - 1);

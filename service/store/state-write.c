@@ -50,6 +50,8 @@ static void set_guest(GKeyFile *file, const GlGuest *guest) {
                 g_key_file_set_boolean(file, group, "restricted", TRUE);
         if (guest->stopped_by_us)
                 g_key_file_set_boolean(file, group, "stopped-by-us", TRUE);
+        if (guest->killing)
+                g_key_file_set_boolean(file, group, "killing", TRUE);
         set_text(file, group, "state-string", guest->state_string);
         g_key_file_set_uint64(file, group, "pid", child->pid);
         g_key_file_set_uint64(file, group, "start-time", child->start_time);
@@ -100,6 +102,8 @@ static gboolean set_resource(GKeyFile *file, guint number, const GlResource *res
         g_key_file_set_value(file, group, "state", gl_resource_state_to_string(resource->state));
         if (resource->unblocked)
                 g_key_file_set_boolean(file, group, "unblocked", TRUE);
+        if (resource->unplugged)
+                g_key_file_set_boolean(file, group, "unplugged", TRUE);
         set_source(file, group, resource);
         g_key_file_set_uint64(file, group, "registered-by", resource->registered_by);
         g_key_file_set_uint64(file, group, "generation", resource->generation);
@@ -117,6 +121,7 @@ static gboolean set_resource(GKeyFile *file, guint number, const GlResource *res
 char *gl_state_file_write(const GlGuest *guest, const char *boot_id, gsize *length, GError **error) {
         g_autoptr(GKeyFile) file = g_key_file_new();
         g_autofree char *text = NULL;
+        guint n_resources;
         gsize n = 0;
 
         set_header(file, boot_id);
@@ -124,16 +129,20 @@ char *gl_state_file_write(const GlGuest *guest, const char *boot_id, gsize *leng
         for (guint i = 0; i < guest->resources->len; i++)
                 if (!set_resource(file, i, g_ptr_array_index(guest->resources, i), error))
                         return NULL;
-        g_key_file_set_uint64(file, "end", "resources", guest->resources->len);
+        for (guint i = 0; i < guest->ghosts->len; i++)
+                if (!set_resource(file, guest->resources->len + i, g_ptr_array_index(guest->ghosts, i), error))
+                        return NULL;
+        n_resources = guest->resources->len + guest->ghosts->len;
+        g_key_file_set_uint64(file, "end", "resources", n_resources);
 
         text = g_key_file_to_data(file, &n, NULL);
-        if (n > GL_STATE_FILE_MAX_BYTES || guest->resources->len > GL_STATE_FILE_MAX_RESOURCES) {
+        if (n > GL_STATE_FILE_MAX_BYTES || n_resources > GL_STATE_FILE_MAX_RESOURCES) {
                 g_autofree char *name = gl_quote(guest->name);
 
                 g_set_error(error, GL_ERROR, GL_ERROR_LIMIT_EXCEEDED,
                             "The state of guest %s (%s) is too large to be saved: %u resources, %" G_GSIZE_FORMAT
                             " bytes.",
-                            name, guest->uuid, guest->resources->len, n);
+                            name, guest->uuid, n_resources, n);
                 return NULL;
         }
         *length = n;

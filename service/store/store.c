@@ -27,6 +27,7 @@
 #include "log.h"
 #include "store/files.h"
 #include "store/generations.h"
+#include "store/set-aside.h"
 #include "store/state-file.h"
 
 #define GUESTS_NAME    "guests"
@@ -42,6 +43,7 @@ struct GlStore {
         int state;
         GlGenerations *generations; /* (owned) */
         gboolean generations_fail;  /* and it was logged */
+        guint n_passed_over; /* what could not be read, and not be set aside either */
 };
 
 static gboolean open_runtime(GlStore *store, const char *path, GError **error) {
@@ -195,6 +197,7 @@ static void set_aside(GlStore *store, const char *name, const char *reason, GPtr
         gboolean moved = renameat(store->guests, name, store->set_aside, name) == 0;
         int saved_errno = errno;
 
+        store->n_passed_over += !moved;
         if (!problems)
                 return;
         if (moved)
@@ -218,6 +221,7 @@ static GPtrArray *list_names(GlStore *store, GPtrArray *problems) {
         DIR *directory = fd < 0 ? NULL : fdopendir(fd);
         struct dirent *entry;
 
+        store->n_passed_over += !directory;
         if (!directory && problems) {
                 g_autofree char *quoted = gl_quote(store->guests_path);
 
@@ -243,7 +247,10 @@ static void free_saved_guest(gpointer saved) {
 
 GPtrArray *gl_store_load(GlStore *store, GPtrArray *problems) {
         GPtrArray *guests = g_ptr_array_new_with_free_func(free_saved_guest);
-        g_autoptr(GPtrArray) names = list_names(store, problems);
+        g_autoptr(GPtrArray) names = NULL;
+
+        store->n_passed_over = 0;
+        names = list_names(store, problems);
 
         for (guint i = 0; i < names->len; i++) {
                 const char *name = g_ptr_array_index(names, i);
@@ -262,21 +269,8 @@ GPtrArray *gl_store_load(GlStore *store, GPtrArray *problems) {
         return guests;
 }
 
-gboolean gl_store_has_set_aside(GlStore *store) {
-        int fd = openat(store->set_aside, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        DIR *directory = fd < 0 ? NULL : fdopendir(fd);
-        gboolean found = !directory;
-        struct dirent *entry;
-
-        if (!directory) {
-                if (fd >= 0)
-                        close(fd);
-                return found;
-        }
-        while (!found && (entry = readdir(directory)))
-                found = !g_str_equal(entry->d_name, ".") && !g_str_equal(entry->d_name, "..");
-        closedir(directory);
-        return found;
+guint gl_store_count_unknown(GlStore *store) {
+        return store->n_passed_over + gl_set_aside_count(store->set_aside, store->boot_id);
 }
 
 /* --- generations --- */

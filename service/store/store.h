@@ -53,8 +53,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(GlSavedGuest, gl_saved_guest_free)
  */
 GPtrArray *gl_store_load(GlStore *store, GPtrArray *problems);
 
-/* Whether anything is set aside, by this service or one before it: a guest that may still run. */
-gboolean gl_store_has_set_aside(GlStore *store);
+/*
+ * After that: of how many guests the state could not be read, this time or before, and whether they have ended is not
+ * certain.
+ */
+guint gl_store_count_unknown(GlStore *store);
 
 /* Tells CORE the generations that were recorded. */
 void gl_store_load_generations(GlStore *store, GlCore *core);

@@ -10,7 +10,7 @@ from gi.repository import GLib
 
 import guestlocktest
 from guestlocktest import (
-    as_uid, at_end, disk, end_service, equal, fails, image, is_locked, lock_on, main, restart_service,
+    Signals, as_uid, at_end, disk, end_service, equal, fails, image, is_locked, lock_on, main, restart_service,
     spawn_process, start_guest, start_service, temp_dir, test)
 from storagetest import loop_device, resource
 
@@ -81,6 +81,18 @@ def asked_again():
     again, [other] = inherit(guest, [path], pid=os.getpid())
     equal(first, again)
     assert is_same_description(fd, path) and is_same_description(other, path)
+
+
+@test
+def announced_before_it_is_answered():
+    guest = create_guest()
+    guest.RegisterResource(*disk(image(temp_dir())))
+    guest.Acquire({'pid': os.getpid()})
+    signals = Signals(path=guest.path, properties=True)
+    inherit(guest)
+    equal([(member, arguments[2]) for _, member, arguments in signals.so_far()], [('PropertiesChanged', ['Resources'])])
+    inherit(guest)
+    equal(signals.so_far(), [])
 
 
 @test

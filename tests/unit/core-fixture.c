@@ -128,6 +128,7 @@ CoreFixture *core_fixture_new(void) {
         f->sender = ":1.1";
         f->disks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, disk_free);
         f->jobs = g_ptr_array_new_with_free_func((GDestroyNotify) gl_job_free);
+        f->audits = g_ptr_array_new_with_free_func((GDestroyNotify) gl_job_free);
         f->leases = g_ptr_array_new();
         f->lines = g_string_new(NULL);
         f->generations = g_array_new(FALSE, FALSE, sizeof(guint64));
@@ -140,6 +141,7 @@ CoreFixture *core_fixture_new(void) {
 static void lose_core(CoreFixture *f) {
         gl_core_free(f->core);
         g_ptr_array_set_size(f->jobs, 0);
+        g_ptr_array_set_size(f->audits, 0);
         while (f->leases->len > 0)
                 gl_table_drop(f->locks, g_ptr_array_steal_index_fast(f->leases, 0));
         gl_table_free(f->locks);
@@ -154,8 +156,8 @@ static void count_held(GlGuest *guest, gpointer data) {
         for (guint i = 0; i < guest->resources->len; i++)
                 if (((GlResource *) g_ptr_array_index(guest->resources, i))->lease)
                         ++*(guint *) data;
-        for (guint i = 0; i < gl_guest_data(guest)->ghosts->len; i++)
-                if (((GlResource *) g_ptr_array_index(gl_guest_data(guest)->ghosts, i))->lease)
+        for (guint i = 0; i < guest->ghosts->len; i++)
+                if (((GlResource *) g_ptr_array_index(guest->ghosts, i))->lease)
                         ++*(guint *) data;
 }
 
@@ -170,6 +172,7 @@ void core_fixture_free(CoreFixture *f) {
         lose_core(f);
         g_hash_table_unref(f->disks);
         g_ptr_array_unref(f->jobs);
+        g_ptr_array_unref(f->audits);
         g_ptr_array_unref(f->leases);
         g_string_free(f->lines, TRUE);
         g_array_unref(f->generations);
@@ -199,7 +202,8 @@ static void look(CoreFixture *f, GlTarget *target) {
         target->size = disk->size;
         target->mtime = disk->mtime;
         target->scope = GL_SCOPE_HOST;
-        target->drained = !disk->undrained;
+        target->drained = !disk->undrained || (target->insist && !disk->writer_seen);
+        target->writer_seen = disk->writer_seen;
 }
 
 static void remember(CoreFixture *f, GlJob *job, GlTarget *target) {
@@ -258,6 +262,32 @@ static void perform_check(CoreFixture *f, GlJob *job) {
                 target->loss_message = disk->lost ? g_strdup("The test says so.") : NULL;
                 target->whereabouts = disk->whereabouts;
         }
+}
+
+static void perform_audit(CoreFixture *f, GlJob *job) {
+        for (guint i = 0; i < job->n_targets; i++) {
+                GlTarget *target = &job->targets[i];
+
+                g_assert_true(!target->draining || (target->pids[0] == 0 && target->pids[1] == 0));
+                target->held_open_by = g_strdup(core_disk(f, target->name)->held_open_by);
+        }
+        gl_core_job_done(f->core, job, f->now, f->realtime);
+}
+
+/* It says nothing of itself, so that it stands in nobody's way. */
+static void start_audit(CoreFixture *f, GlJob *job) {
+        f->n_audits++;
+        f->n_audited = job->n_targets;
+        if (f->audits_hang)
+                g_ptr_array_add(f->audits, job);
+        else
+                perform_audit(f, job);
+}
+
+void core_answer_audits(CoreFixture *f) {
+        while (f->audits->len > 0)
+                perform_audit(f, g_ptr_array_steal_index(f->audits, 0));
+        core_drain(f);
 }
 
 static void perform(CoreFixture *f, GlJob *job) {
@@ -377,7 +407,7 @@ static void add_reply(CoreFixture *f, const GlChange *change) {
 }
 
 static void take_change(CoreFixture *f, GlChange *change) {
-        static const char *const kinds[] = {"take", "give-back", "mode", "drain", "inspect", "check"};
+        static const char *const kinds[] = {"take", "give-back", "mode", "drain", "inspect", "check", "audit"};
         g_autoptr(GString) text = g_string_new(NULL);
         const char *name = change->guest ? change->guest->name : NULL;
 
@@ -419,6 +449,10 @@ static void take_change(CoreFixture *f, GlChange *change) {
                 g_assert_true(change->message && change->message[0]);
                 add_line(f, "slow %s %s", name, change->text);
                 break;
+        case GL_CHANGE_HELD_OPEN:
+                g_assert_true(change->message && change->message[0]);
+                add_line(f, "held open %s %s", name, change->text);
+                break;
         case GL_CHANGE_WATCH_PROCESS:
                 add_line(f, "watch %u", change->process.pid);
                 break;
@@ -426,6 +460,10 @@ static void take_change(CoreFixture *f, GlChange *change) {
                 add_line(f, "signal %u %d", change->process.pid, change->signal);
                 break;
         case GL_CHANGE_JOB:
+                if (change->job->kind == GL_JOB_AUDIT) {
+                        start_audit(f, g_steal_pointer(&change->job));
+                        break;
+                }
                 add_line(f, "%s%s%s %s", kinds[change->job->kind], name ? " " : "", name ?: "",
                          targets_of(change->job, text));
                 start_job(f, g_steal_pointer(&change->job));
@@ -487,7 +525,7 @@ char *core_describe(CoreFixture *f, const char *name) {
                 return g_strdup("none");
         text = g_string_new(gl_guest_state_to_string(guest->state));
         append_described(text, guest->resources, "");
-        append_described(text, gl_guest_data(guest)->ghosts, " and unplugged");
+        append_described(text, guest->ghosts, " and unplugged");
         return g_string_free(text, FALSE);
 }
 
@@ -686,7 +724,7 @@ void core_free_guest(CoreFixture *f, const char *guest) {
 int core_revoke(CoreFixture *f, const char *guest, const char *name, gboolean kill) {
         GlRequest request = request_without_reply(f);
         GlRevocation revocation = {name[0] == '\0', name[0] == '/' ? GL_RESOURCE_DISK : GL_RESOURCE_LEASE, name,
-                                   "The test wants it.", kill};
+                                   "The test wants it.", kill, f->says_drained};
         GError *error = NULL;
         gboolean done = gl_core_revoke(f->core, &request, must_be_there(f, guest), &revocation, &error);
 
@@ -746,6 +784,7 @@ void core_restore(CoreFixture *f, const char *name, GlGuestState guest_state, co
         record->driver = g_strdup(f->driver ?: "test");
         record->state = guest_state;
         record->generation = 1000;
+        record->killing = f->killing;
         if (pid != 0)
                 record->processes[GL_PROCESS_GUEST] = (GlProcessRef){pid, pid * 10, new_handle()};
         for (guint i = 0; parts[i] && parts[i][0]; i++) {
@@ -760,6 +799,9 @@ void core_restore(CoreFixture *f, const char *name, GlGuestState guest_state, co
                 resource->place = gl_place_ref(spec.place);
                 resource->source = new_handle();
                 resource->generation = state == GL_RESOURCE_REGISTERED ? 0 : 1000;
+                resource->unplugged = g_strcmp0(resource_name, f->unplugged) == 0;
+                if (resource->unplugged)
+                        resource->state = GL_RESOURCE_LOST;
                 resource->size = core_disk(f, resource_name)->size;
                 resource->mtime = core_disk(f, resource_name)->mtime;
         }

@@ -15,6 +15,7 @@
  *     take a /x:X,/y:R         mode a /x:R          give-back a /x    drain a /x      inspect a /x
  *     acquired a g1 /x:X       released a shutdown /x                 lost a taken /x
  *     check /x,/y              lost a revoked /x in 5 s               moved a /x
+ *     held open a /x           slow a /x
  *     changed a state,pid      watch 7              signal 7 9        waits 1
  *     reply 1 ok g1            reply 2 Conflict     reply 3 ok <state>  reply 4 ok pid 7
  *
@@ -28,6 +29,8 @@ typedef struct {
         int error;      /* what TAKE and CHANGE_MODE of it end with; -1: success */
         gboolean brief;
         gboolean undrained;
+        gboolean writer_seen;     /* and why can be seen */
+        const char *held_open_by; /* (nullable) what an audit says */
         gboolean hangs; /* answers only when told */
         gboolean lost;  /* a check says so, */
         GlLossReason loss; /* for this reason, */
@@ -53,6 +56,9 @@ typedef struct {
         GHashTable *disks; /* name → CoreDisk */
         GPtrArray *jobs;   /* of GlJob: not answered yet */
         gboolean hangs;    /* all of the storage */
+        guint n_audits, n_audited; /* how often, and of how many leases at last */
+        gboolean audits_hang;
+        GPtrArray *audits; /* of GlJob: not answered yet */
         GlTable *locks;    /* what the driver has given */
         GPtrArray *leases; /* of GlClaim in `locks` */
 
@@ -67,7 +73,10 @@ typedef struct {
         void (*on_change)(const GlChange *change, gpointer data); /* (nullable) sees each before it becomes a line */
         gpointer on_change_data;
 
+        gboolean says_drained; /* whoever revokes, that nothing writes any more */
         gboolean save_fails;
+        const char *unplugged; /* (nullable) which of what core_restore() puts back was lost and unplugged */
+        gboolean killing;      /* and the guest was being ended */
         guint n_saved, n_forgotten;
         GHashTable *saved; /* "<uid>/<uuid>" of guests whose state is kept */
 } CoreFixture;
@@ -144,6 +153,7 @@ void core_leave_bus(CoreFixture *f, const char *sender);
 void core_answer(CoreFixture *f);
 void core_answer_nth(CoreFixture *f, guint index);
 void core_answer_all(CoreFixture *f);
+void core_answer_audits(CoreFixture *f);
 /* Time goes on, and the core is called whenever it wanted to be. */
 void core_advance(CoreFixture *f, gint64 ms);
 /* Takes all changes there are. */

@@ -290,11 +290,30 @@ static void test_revoke_of_a_dying_guest(void) {
         g_autoptr(CoreFixture) f = core_fixture_new();
 
         core_have(f, "a", "/x:X", 7);
-        core_disk(f, "/x")->undrained = TRUE;
+        core_disk(f, "/x")->undrained = core_disk(f, "/x")->writer_seen = TRUE;
         core_exit(f, 7);
         core_forget_lines(f);
+        /* It gives back by itself, when it is time: a call may be repeated. */
         g_assert_cmpint(core_revoke(f, "a", "/x", TRUE), ==, -1);
+        core_advance(f, 10);
+        core_expect(f, "drain a /x");
+        f->says_drained = TRUE;
+        /* What is seen to write cannot be wished away. */
+        g_assert_cmpint(core_revoke(f, "a", "/x", TRUE), ==, GL_ERROR_GUEST_RUNNING);
+        g_assert_cmpint(core_revoke(f, "a", "", FALSE), ==, GL_ERROR_GUEST_RUNNING);
         core_expect_nothing(f);
+        core_disk(f, "/x")->writer_seen = FALSE;
+        core_advance(f, 10);
+        core_forget_lines(f);
+        g_assert_cmpint(core_revoke(f, "a", "/y", FALSE), ==, GL_ERROR_NO_SUCH_RESOURCE);
+        g_assert_cmpint(core_revoke(f, "a", "/x", FALSE), ==, -1);
+        core_expect(f, "held open a /x");
+        core_advance(f, 10);
+        core_expect(f, "drain a /x", "give-back a /x", "released a guest-exited /x", "changed a state,resources");
+        /* The next one has not been spoken of. */
+        core_acquire(f, "a", .pid = 8);
+        core_exit(f, 8);
+        core_assert_state(f, "a", "held /x:X draining");
 }
 
 static void test_release_what_was_revoked(void) {

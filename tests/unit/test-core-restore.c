@@ -178,6 +178,43 @@ static void test_restore_released(void) {
                     "reply 2 ok g1");
 }
 
+/* It is not listed, and nobody else gets it before the guest has ended. */
+static void test_restore_what_was_unplugged(void) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+
+        f->unplugged = "/x";
+        core_restore(f, "a", GL_GUEST_HELD, "/x:X /y:X", GL_RESOURCE_HELD, 7);
+        core_retake(f, "a");
+        core_expect(f, "watch 7", "take a /y:X", "changed a resources", "reply 1 ok");
+        core_assert_state(f, "a", "held /y:X held /x:X lost and unplugged");
+        g_assert_cmpuint(gl_core_n_leases(f->core), ==, 1);
+        core_have_registered(f, "b", "/x:R");
+        core_acquire(f, "b");
+        core_expect(f, "reply 2 Conflict");
+        core_exit(f, 7);
+        core_forget_lines(f);
+        core_acquire(f, "b");
+        core_assert_state(f, "b", "held /x:R held");
+}
+
+/* Asked to end before the restart: it has had its time. */
+static void test_restore_what_was_being_ended(void) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+
+        f->killing = TRUE;
+        core_restore(f, "a", GL_GUEST_LOST, "/x:X", GL_RESOURCE_LOST, 7);
+        core_retake(f, "a");
+        core_expect(f, "watch 7", "reply 1 ok", "signal 7 9");
+        g_assert_false(core_guest(f, "a")->killing);
+        core_restart(f);
+        core_restore(f, "a", GL_GUEST_LOST, "/x:X", GL_RESOURCE_LOST, 7);
+        core_exit(f, 7);
+        core_forget_lines(f);
+        core_retake(f, "a");
+        core_advance(f, 10000);
+        core_expect(f, "reply 2 ok");
+}
+
 int main(int argc, char **argv) {
         static const struct {
                 const char *name;
@@ -193,6 +230,8 @@ int main(int argc, char **argv) {
                 {"restore-draining", test_restore_draining},
                 {"restore-lost", test_restore_lost},
                 {"restore-released", test_restore_released},
+                {"restore-what-was-unplugged", test_restore_what_was_unplugged},
+                {"restore-what-was-being-ended", test_restore_what_was_being_ended},
         };
 
         g_test_init(&argc, &argv, NULL);

@@ -223,7 +223,7 @@ static void check_resource(Walk *w, const GlGuest *guest, const GlResource *reso
         /* What is lost stays blocked, but what was nobody's; what was unplugged, until it has been given back. */
         if (resource->state != GL_RESOURCE_REGISTERED && !resource->unblocked)
                 g_assert_true(claim || (gl_guest_data(guest)->exiting && !resource->lease &&
-                                        g_ptr_array_find(gl_guest_data(guest)->ghosts, resource, NULL)));
+                                        g_ptr_array_find(guest->ghosts, resource, NULL)));
         if (resource->state != GL_RESOURCE_REGISTERED && resource->job == 0 && claim) {
                 g_assert_false(claim->pending);
                 g_assert_cmpint(claim->mode, ==, resource->mode);
@@ -297,8 +297,8 @@ static void check_guest(Walk *w, const GlGuest *guest, Counts *counts) {
         g_assert_cmpuint(data->n_ops, ==, n_ops);
         g_assert_cmpuint(guest->n_waiting, ==, n_waiting);
         g_assert_cmpuint(data->properties, ==, 0);
-        for (guint i = 0; i < data->ghosts->len; i++) {
-                check_resource(w, guest, g_ptr_array_index(data->ghosts, i), counts);
+        for (guint i = 0; i < guest->ghosts->len; i++) {
+                check_resource(w, guest, g_ptr_array_index(guest->ghosts, i), counts);
                 counts->n_leases--; /* it is the guest's no more */
         }
         for (guint i = 0; i < guest->resources->len; i++)
@@ -314,6 +314,7 @@ static void check_everything(Walk *w) {
         Counts counts = {};
         guint n_of_guests = 0;
         GHashTableIter iter;
+        guint n_unsaved = 0;
         gpointer next;
 
         g_hash_table_iter_init(&iter, core->guests);
@@ -325,7 +326,11 @@ static void check_everything(Walk *w) {
                 check_listener(w, guest);
                 g_assert_false(guest->hidden);
                 g_assert_false(gl_guest_data(guest)->removing);
-                g_assert_true(g_hash_table_contains(w->f->saved, key));
+                /* What could not be saved is tried again, and meanwhile there is rather nothing. */
+                if (!g_hash_table_contains(w->f->saved, key)) {
+                        g_assert_true(gl_guest_data(guest)->unsaved && core->save_at != 0);
+                        n_unsaved++;
+                }
         }
         g_assert_cmpuint(counts.n_leases, ==, gl_core_n_leases(core));
         g_hash_table_iter_init(&iter, core->starting);
@@ -335,7 +340,7 @@ static void check_everything(Walk *w) {
         }
         g_assert_cmpuint(counts.n_claims, ==, gl_table_size(core->table));
         g_assert_cmpuint(g_hash_table_size(core->guests), ==, g_hash_table_size(w->listeners));
-        g_assert_cmpuint(g_hash_table_size(core->guests), ==, g_hash_table_size(w->f->saved));
+        g_assert_cmpuint(g_hash_table_size(core->guests), ==, g_hash_table_size(w->f->saved) + n_unsaved);
         for (guint i = 0; i < w->f->jobs->len; i++)
                 n_of_guests += ((GlJob *) g_ptr_array_index(w->f->jobs, i))->guest_uuid != NULL;
         g_assert_cmpuint(core->outstanding.length, ==, n_of_guests);

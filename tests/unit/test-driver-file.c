@@ -445,6 +445,18 @@ static void assert_drained(GlDriverFixture *fixture, GlJob **job, const char *re
         *job = drain;
 }
 
+/* Whether it is taken to have drained when an administrator says that nothing writes which cannot be seen. */
+static void assert_insisted(GlDriverFixture *fixture, GlJob **job, gboolean drained) {
+        GlJob *drain = gl_fixture_follow(fixture, GL_JOB_DRAIN, *job, (*job)->targets[0].mode);
+
+        drain->targets[0].insist = TRUE;
+        gl_fixture_run(fixture, drain);
+        g_assert_cmpint(drain->targets[0].drained, ==, drained);
+        g_assert_cmpint(drain->targets[0].writer_seen, ==, !drained);
+        gl_job_free(*job);
+        *job = drain;
+}
+
 /* What was written until the end shows: a state string is made of it. */
 static void test_giving_back_looks_a_last_time(void) {
         GlDriverFixture *fixture = set_up();
@@ -491,6 +503,7 @@ static void test_drain_waits_for_the_kernel(void) {
                 /* One that can do no I/O explains nothing. */
                 only_path = open(path_of(fixture, 0, DISK), O_PATH | O_CLOEXEC);
                 assert_drained(fixture, &job, mode == R ? NULL : "kernel");
+                assert_insisted(fixture, &job, TRUE);
                 close(only_path);
                 close(sockets[0]);
                 close(sockets[1]);
@@ -534,6 +547,7 @@ static void test_drain_waits_for_qemu(void) {
         g_autofree char *number = g_strdup_printf("process %d", pid);
 
         assert_drained(fixture, &job, number);
+        assert_insisted(fixture, &job, FALSE);
         end(pid);
         assert_drained(fixture, &job, NULL);
         gl_fixture_give_back(fixture, job);
@@ -558,6 +572,7 @@ static void test_drain_waits_for_unseen_qemu(void) {
                 g_assert_cmpint(take_bytes(fd, (gpointer) writer), ==, 0);
                 post(sockets, fd);
                 assert_drained(fixture, &job, "QEMU's locks");
+                assert_insisted(fixture, &job, TRUE);
                 close(sockets[0]);
                 close(sockets[1]);
                 assert_drained(fixture, &job, NULL);

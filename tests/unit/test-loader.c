@@ -317,7 +317,7 @@ static void test_wrong(Fixture *fixture, gconstpointer data) {
 
 static const Wrong wrongs[] = {
         {"no-symbol", "no symbol \"guestlock_driver\""},
-        {"other-abi", "version 3 of what drivers and guestlockd have in common, and this is version 2"},
+        {"other-abi", "version 4 of what drivers and guestlockd have in common, and this is version 3"},
         {"other-size", "another guestlockd"},
         {"other-layout", "another guestlockd"},
         {"no-make", "not complete"},
