@@ -223,25 +223,31 @@ static void check_drivers(GlFindings *findings, const GlConfiguration *configura
         }
 }
 
-/* Without it nothing is refused, but what the service holds by itself goes with it. */
-static void check_keeper(GlFindings *findings, const char *program, const char *socket) {
-        static const char without[] = "locks that no guest keeps are lost while the service is restarted";
-        g_autofree char *quoted = gl_quote(program), *quoted_socket = gl_quote(socket);
+/* What else of the build is started: WHAT, and what is missing without it. */
+static void check_program(GlFindings *findings, const char *what, const char *program, const char *without) {
+        g_autofree char *quoted = gl_quote(program);
         struct stat st;
 
         if (stat(program, &st) < 0)
-                gl_findings_problem(findings, "the keeper %s cannot be looked at (%s): without it %s; run \"meson "
-                                    "install\"",
-                                    quoted, g_strerror(errno), without);
+                gl_findings_problem(findings, "the %s %s cannot be looked at (%s): without it %s; run \"meson install\"",
+                                    what, quoted, g_strerror(errno), without);
         else if (!S_ISREG(st.st_mode) || access(program, X_OK) < 0)
-                gl_findings_problem(findings, "the keeper %s cannot be run: without it %s; run \"meson install\"", quoted,
-                                    without);
+                gl_findings_problem(findings, "the %s %s cannot be run: without it %s; run \"meson install\"", what,
+                                    quoted, without);
         else if (!is_roots_alone(&st))
-                gl_findings_problem(findings,
-                                    "the keeper %s can be changed by others than root: chown root and chmod go-w it",
-                                    quoted);
+                gl_findings_problem(findings, "the %s %s can be changed by others than root: chown root and chmod go-w it",
+                                    what, quoted);
         else
-                gl_findings_ok(findings, "the keeper %s is in order", quoted);
+                gl_findings_ok(findings, "the %s %s is in order", what, quoted);
+}
+
+/* Without it nothing is refused, but what the service holds by itself goes with it. */
+static void check_keeper(GlFindings *findings, const char *program, const char *socket) {
+        g_autofree char *quoted_socket = gl_quote(socket);
+        struct stat st;
+
+        check_program(findings, "keeper", program,
+                      "locks that no guest keeps are lost while the service is restarted");
         /* It is made by systemd, or by the keeper when that is started. */
         if (stat(socket, &st) == 0 && (!S_ISSOCK(st.st_mode) || st.st_uid != 0 || (st.st_mode & (S_IRWXG | S_IRWXO))))
                 gl_findings_problem(findings,
@@ -304,6 +310,7 @@ guint gl_check_installation(const GlCheckOptions *options, GString *report) {
         check_directory(&findings, "state", options->state_dir);
         check_files(&findings, options);
         check_keeper(&findings, options->keeper, options->keeper_socket);
+        check_program(&findings, "supervisor", options->supervisor, "callers are told to start what is not there");
         check_polkit(&findings, options->bus);
         gl_check_kernel(&findings);
         gl_check_view(&findings, options->sysroot, options->pid);

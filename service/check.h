@@ -16,6 +16,7 @@ typedef struct {
         const char *driver_dir;
         const char *keeper;        /* the program */
         const char *keeper_socket;
+        const char *supervisor;    /* likewise */
         const char *sysroot; /* (nullable) where /proc is looked for: "/" */
         guint32 pid;         /* whose view of the files and whose limits: the running service's; 0: our own */
         sd_bus *bus;         /* (nullable) the system bus, to ask for polkit */

@@ -26,7 +26,7 @@
 
 static char *arg_config, *arg_host_id, *arg_sysroot;
 static char *arg_state_dir, *arg_runtime_dir, *arg_driver_dir;
-static char *arg_keeper, *arg_keeper_socket;
+static char *arg_keeper, *arg_keeper_socket, *arg_supervisor;
 static gboolean arg_check, arg_version;
 
 static const GOptionEntry entries[] = {
@@ -36,6 +36,7 @@ static const GOptionEntry entries[] = {
         {"driver-dir", 0, 0, G_OPTION_ARG_FILENAME, &arg_driver_dir, "Drivers are loaded from here", "DIR"},
         {"keeper", 0, 0, G_OPTION_ARG_FILENAME, &arg_keeper, "Start this to keep locks, where nobody does", "PROGRAM"},
         {"keeper-socket", 0, 0, G_OPTION_ARG_FILENAME, &arg_keeper_socket, "Who keeps locks listens here", "PATH"},
+        {"supervisor", 0, 0, G_OPTION_ARG_FILENAME, &arg_supervisor, "Callers are told to start guests with this", "PROGRAM"},
         {"host-id", 0, 0, G_OPTION_ARG_STRING, &arg_host_id, "This host's id, instead of the machine id", "ID"},
         {"sysroot", 0, 0, G_OPTION_ARG_FILENAME, &arg_sysroot, "Look for /proc and /sys below DIR", "DIR"},
         {"check", 0, 0, G_OPTION_ARG_NONE, &arg_check, "Say what is wrong with this installation", NULL},
@@ -286,6 +287,7 @@ static int run(const GlConfiguration *configuration) {
                                                  .host_id = host_id,
                                                  .host_name = find_host_name(configuration),
                                                  .sysroot = arg_sysroot,
+                                                 .supervisor = arg_supervisor ?: SUPERVISOR,
                                                  .driver_dir = arg_driver_dir ?: DRIVER_DIR,
                                                  .runtime_dir = arg_runtime_dir ?: RUNTIME_DIR,
                                                  .state_dir = arg_state_dir ?: STATE_DIR,
@@ -310,6 +312,7 @@ static int check(void) {
                 .driver_dir = arg_driver_dir ?: DRIVER_DIR,
                 .keeper = arg_keeper ?: KEEPER,
                 .keeper_socket = arg_keeper_socket ?: KEEPER_SOCKET,
+                .supervisor = arg_supervisor ?: SUPERVISOR,
                 .sysroot = arg_sysroot,
         };
         guint n_problems;

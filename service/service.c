@@ -26,6 +26,7 @@ struct GlService {
         GlBus *bus;                 /* (owned) (nullable) */
         GlDriverSet *drivers;       /* (owned) (nullable) */
         char *sysroot;              /* (owned) (nullable) */
+        char *supervisor;           /* (owned) */
         GHashTable *watches;        /* Watch, its own key */
         sd_event_source *timer;     /* (owned) */
         gint64 timer_at;            /* CLOCK_BOOTTIME, with timer_set */
@@ -268,6 +269,7 @@ GlService *gl_service_new(sd_event *event, const GlServiceOptions *options, GErr
         service->host_id = g_strdup(options->host_id);
         service->host_name = g_strdup(options->host_name);
         service->sysroot = g_strdup(options->sysroot);
+        service->supervisor = g_strdup(options->supervisor);
         service->watches = g_hash_table_new_full(watch_hash, watch_equal, watch_free, NULL);
         if (!open_store(service, options, &hooks, error))
                 return NULL;
@@ -317,6 +319,7 @@ void gl_service_free(GlService *service) {
         g_free(service->host_id);
         g_free(service->host_name);
         g_free(service->sysroot);
+        g_free(service->supervisor);
         g_free(service);
 }
 
@@ -367,6 +370,7 @@ gboolean gl_service_connect(GlService *service, sd_bus *connection, GlAuthority 
                 .host_id = service->host_id,
                 .host_name = service->host_name,
                 .default_driver = service->configuration->default_driver,
+                .supervisor = service->supervisor,
                 .load_driver = load_driver,
                 .unload_driver = unload_driver,
                 .lock_fd = lock_fd,

@@ -23,6 +23,7 @@ typedef struct {
         const char *host_id;
         const char *host_name;
         const char *sysroot;     /* (nullable) */
+        const char *supervisor;  /* the program guestlock-supervisor */
         const char *driver_dir;  /* (nullable) no driver can be loaded without one */
         const char *runtime_dir; /* (nullable) nothing is kept without one */
         const char *state_dir;

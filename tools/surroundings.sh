@@ -106,7 +106,7 @@ describe_service() {
 		[D-BUS Service]
 		Name=org.guestlock1
 		User=root
-		Exec=${GUESTLOCKD_WRAPPER:+$GUESTLOCKD_WRAPPER }"$build/service/guestlockd" "--config=$GUESTLOCK_CONFIG" "--runtime-dir=$GUESTLOCK_RUNTIME_DIR" "--state-dir=$GUESTLOCK_STATE_DIR" "--driver-dir=$GUESTLOCK_DRIVER_DIR" "--keeper=$build/keeper/guestlock-keeper" "--keeper-socket=$GUESTLOCK_KEEPER_SOCKET"
+		Exec=${GUESTLOCKD_WRAPPER:+$GUESTLOCKD_WRAPPER }"$build/service/guestlockd" "--config=$GUESTLOCK_CONFIG" "--runtime-dir=$GUESTLOCK_RUNTIME_DIR" "--state-dir=$GUESTLOCK_STATE_DIR" "--driver-dir=$GUESTLOCK_DRIVER_DIR" "--keeper=$build/keeper/guestlock-keeper" "--keeper-socket=$GUESTLOCK_KEEPER_SOCKET" "--supervisor=$build/supervisor/guestlock-supervisor"
 	END
 }
 

@@ -65,9 +65,17 @@ static gboolean check_lease_options(const GlLimits *limits, GlWanted *wanted, co
         return TRUE;
 }
 
-static gboolean read_disk_options(GlCall *call, gboolean with_wait, GError **error) {
-        const GlOption wait = {"wait-ms", 'u', &call->arguments.wait_ms, NULL};
-        const GlOption options[] = {with_wait ? wait : (GlOption){}, {}};
+/* Of AcquireResource(Fd), of RegisterResourceFd, of the rest. */
+static GlOption last_option(GlCall *call, const GlWanted *wanted, gboolean with_wait) {
+        if (with_wait)
+                return (GlOption){"wait-ms", 'u', &call->arguments.wait_ms, NULL};
+        if (wanted->fd >= 0)
+                return (GlOption){"replace", 'b', &call->arguments.replace, NULL};
+        return (GlOption){};
+}
+
+static gboolean read_disk_options(GlCall *call, const GlWanted *wanted, gboolean with_wait, GError **error) {
+        const GlOption options[] = {last_option(call, wanted, with_wait), {}};
 
         return gl_options_read(call->message, options, error);
 }
@@ -82,8 +90,7 @@ static gboolean read_lease_options(GlCall *call, GlWanted *wanted, gboolean with
 
         if (wanted->fd < 0)
                 options[n++] = (GlOption){"path", 's', &path, &has_path};
-        if (with_wait)
-                options[n++] = (GlOption){"wait-ms", 'u', &call->arguments.wait_ms, NULL};
+        options[n] = last_option(call, wanted, with_wait);
 
         if (!gl_options_read(call->message, options, error))
                 return FALSE;
@@ -97,7 +104,7 @@ static gboolean read_resource_options(GlCall *call, GlWanted *wanted, gboolean w
         gboolean is_disk = wanted->type == GL_RESOURCE_DISK;
 
         return gl_check_resource_name(call->bus->parts.limits, wanted->type, wanted->name, error) &&
-               (is_disk ? read_disk_options(call, with_wait, error)
+               (is_disk ? read_disk_options(call, wanted, with_wait, error)
                         : read_lease_options(call, wanted, with_wait, error));
 }
 
@@ -173,6 +180,18 @@ static gboolean check_sizes(const GlArguments *arguments, GError **error) {
         return state != NULL;
 }
 
+/* "end", which is the default, or OTHER. */
+static gboolean read_choice(gboolean given, const char *text, const char *other, const char *what,
+                            gboolean *is_other, GError **error) {
+        g_autofree char *known = NULL;
+
+        *is_other = given && g_str_equal(text, other);
+        if (!given || *is_other || g_str_equal(text, "end"))
+                return TRUE;
+        known = g_strdup_printf("\"end\" and \"%s\"", other);
+        return refuse_word(error, what, text, known);
+}
+
 /* The words among the options that were read. */
 gboolean gl_check_words(GlCall *call, GError **error) {
         GlArguments *arguments = &call->arguments;
@@ -184,6 +203,11 @@ gboolean gl_check_words(GlCall *call, GError **error) {
         if (arguments->has_require_scope && !gl_scope_from_string(arguments->require_scope, &arguments->scope))
                 return refuse_word(error, "scope", arguments->require_scope,
                                    "\"mount\", \"host\", \"shared\" and \"fenced\"");
+        if (!read_choice(arguments->has_orphan, arguments->orphan, "keep", "treatment of an orphan",
+                         &arguments->keep_orphan, error) ||
+            !read_choice(arguments->has_left_over, arguments->left_over, "leave", "treatment of a supervisor",
+                         &arguments->leave_supervisor, error))
+                return FALSE;
         if (arguments->has_pid && arguments->has_pidfd) {
                 g_set_error(error, GL_ERROR, GL_ERROR_INVALID_ARGS,
                             "Only one of the options \"pid\" and \"pidfd\" can be given.");
@@ -277,6 +301,7 @@ GlResourceSpec gl_wanted_spec(const GlWanted *wanted) {
                 .place = wanted->source->place,
                 .source = gl_source_handle(wanted->source),
                 .by_descriptor = wanted->fd >= 0,
+                .replace = wanted->call->arguments.replace,
         };
 }
 

@@ -32,6 +32,9 @@ int gl_bus_on_load_driver(sd_bus_message *message, void *bus, sd_bus_error *erro
 int gl_bus_on_unload_driver(sd_bus_message *message, void *bus, sd_bus_error *error);
 /* inherit.c: the handler of AcquireInherit */
 int gl_bus_on_acquire_inherit(sd_bus_message *message, void *found, sd_bus_error *error);
+/* supervisor.c: the handlers of GetSupervisorPath and GetSupervisorArgs */
+int gl_bus_on_get_supervisor_path(sd_bus_message *message, void *found, sd_bus_error *error);
+int gl_bus_on_get_supervisor_args(sd_bus_message *message, void *found, sd_bus_error *error);
 /* manager.c, guest.c */
 void gl_call_run_acquire(GlCall *call);
 int gl_bus_add_manager(GlBus *bus);

@@ -25,6 +25,7 @@ typedef struct {
         const char *host_id;
         const char *host_name;
         const char *default_driver;
+        const char *supervisor; /* the program guestlock-supervisor */
         gboolean (*load_driver)(const char *name, gpointer user_data, GError **error);
         gboolean (*unload_driver)(const char *name, gpointer user_data, GError **error);
         /* The descriptor (borrowed) that carries the lock of RESOURCE, which is held; -1: none. */

@@ -63,7 +63,11 @@ typedef struct {
         gboolean has_on_lease_lost, has_require_scope, has_owner_uid;
         guint32 owner_uid;
         guint32 wait_ms;
-        gboolean supervisor, register_only, keep, kill, drained;
+        gboolean supervisor, register_only, keep, kill, drained, replace;
+        const char *orphan;    /* of SetChild: "keep" or "end", when its supervisor ends */
+        const char *left_over; /* of Shutdown: "leave" or "end", a supervisor */
+        gboolean has_orphan, has_left_over;
+        gboolean keep_orphan, leave_supervisor; /* what these say */
         GlLossAction loss_action;
         GlScope scope;
         GPtrArray *resources; /* (owned) (nullable) type and name, one after the other */

@@ -127,7 +127,7 @@ static gboolean prepare_register(GlCall *call, GError **error) {
         const GlWanted *wanted = &g_array_index(call->wanted, GlWanted, 0);
 
         return gl_core_may_register(call->bus->parts.core, call->guest, wanted->type, wanted->mode, wanted->name,
-                                    error);
+                                    call->arguments.replace, error);
 }
 
 static void run_register(GlCall *call) {
@@ -219,6 +219,7 @@ static gboolean read_set_child(GlCall *call, GError **error) {
         GlArguments *arguments = &call->arguments;
         const GlOption options[] = {{"pid", 'u', &arguments->pid, &arguments->has_pid},
                                     {"pidfd", 'h', &arguments->pidfd, &arguments->has_pidfd},
+                                    {"orphan", 's', &arguments->orphan, &arguments->has_orphan},
                                     {}};
 
         if (!gl_options_read(call->message, options, error) || !gl_check_words(call, error))
@@ -234,7 +235,8 @@ static void run_set_child(GlCall *call) {
         GlRequest request = gl_call_request(call);
         GlProcessRef child = gl_call_process_ref(call);
         g_autoptr(GError) error = NULL;
-        gboolean done = gl_core_set_child(call->bus->parts.core, &request, call->guest, &child, &error);
+        gboolean done = gl_core_set_child(call->bus->parts.core, &request, call->guest, &child,
+                                          call->arguments.keep_orphan, &error);
 
         gl_handle_unref(&child.handle);
         answer(call, done, error);
@@ -292,15 +294,19 @@ static void run_revoke(GlCall *call) {
 }
 
 static gboolean read_shutdown(GlCall *call, GError **error) {
-        const GlOption options[] = {{"kill", 'b', &call->arguments.kill, NULL}, {}};
+        GlArguments *arguments = &call->arguments;
+        const GlOption options[] = {{"kill", 'b', &arguments->kill, NULL},
+                                    {"supervisor", 's', &arguments->left_over, &arguments->has_left_over},
+                                    {}};
 
-        return gl_options_read(call->message, options, error);
+        return gl_options_read(call->message, options, error) && gl_check_words(call, error);
 }
 
 static void run_shutdown(GlCall *call) {
         GlRequest request = gl_call_request(call);
 
-        gl_core_shutdown(call->bus->parts.core, &request, call->guest, call->arguments.kill);
+        gl_core_shutdown(call->bus->parts.core, &request, call->guest, call->arguments.kill,
+                         call->arguments.leave_supervisor);
 }
 
 static void run_free(GlCall *call) {
@@ -460,6 +466,11 @@ static const sd_bus_vtable guest_vtable[] = {
                                 SD_BUS_RESULT("t", generation), on_plug_fd, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ReleaseResource", SD_BUS_ARGS("s", type, "s", name, "a{sv}", options),
                                 SD_BUS_NO_RESULT, on_unplug, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("GetSupervisorPath", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", program),
+                                gl_bus_on_get_supervisor_path, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("GetSupervisorArgs", SD_BUS_ARGS("a{sv}", options),
+                                SD_BUS_RESULT("as", arguments), gl_bus_on_get_supervisor_args,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("SetChild", SD_BUS_ARGS("a{sv}", options),
                                 SD_BUS_NO_RESULT, on_set_child, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("GetChild", SD_BUS_ARGS("a{sv}", options),

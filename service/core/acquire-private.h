@@ -88,5 +88,5 @@ void gl_guest_show_started(GlCore *core, GlGuest *guest);
 
 /* --- plug.c --- */
 
-/* RESOURCE is there only because another AcquireResource than ASKING, which is not done yet, brought it. */
+/* RESOURCE is there only because another AcquireResource than ASKING (nullable), which is not done yet, brought it. */
 gboolean gl_resource_is_on_trial(GlCore *core, const GlOp *asking, const GlResource *resource);

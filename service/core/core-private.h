@@ -263,6 +263,8 @@ void gl_core_lose(GlCore *core, GlGuest *guest, GPtrArray *resources, GlLossReas
                   gboolean kill);
 /* Goes on with what an earlier service has begun. */
 void gl_core_resume_kill(GlCore *core, GlGuest *guest);
+/* SIGTERM to the guest's processes, and SIGKILL to what still lives 5 s later. */
+void gl_core_ask_to_end(GlCore *core, GlGuest *guest);
 /* Acts on a loss of before once more. */
 void gl_core_kill_for_loss(GlCore *core, GlGuest *guest);
 

@@ -265,15 +265,40 @@ void gl_guest_signal(GlCore *core, GlGuest *guest, GlProcessRole role, int signa
         change->signal = signal;
 }
 
+/* It is the guest's process already, or none is. */
+static gboolean bind_child(GlCore *core, const GlRequest *request, GlGuest *guest, const GlProcessRef *child,
+                           gboolean keep_orphan, GError **error) {
+        gboolean is_new = guest->processes[GL_PROCESS_GUEST].pid == 0, before = guest->orphan_kept, saved;
+
+        if (!is_new && before == keep_orphan)
+                return TRUE;
+        gl_core_enter(core, request->now, request->realtime);
+        gl_guest_bind(core, guest, GL_PROCESS_GUEST, child);
+        guest->orphan_kept = keep_orphan;
+        saved = gl_guest_save(core, guest, error);
+        if (!saved)
+                guest->orphan_kept = before;
+        if (saved && is_new) {
+                GlChange *change = gl_core_emit(core, GL_CHANGE_WATCH_PROCESS, guest);
+
+                change->process = (GlProcessRef){child->pid, child->start_time, gl_handle_ref(child->handle)};
+                core->again = TRUE;
+        } else if (is_new) {
+                gl_guest_unbind(core, guest, GL_PROCESS_GUEST);
+        }
+        gl_core_leave(core);
+
+        return saved;
+}
+
 gboolean gl_core_set_child(GlCore *core, const GlRequest *request, GlGuest *guest, const GlProcessRef *child,
-                           GError **error) {
+                           gboolean keep_orphan, GError **error) {
         const GlProcessRef *bound = &guest->processes[GL_PROCESS_GUEST];
-        gboolean saved;
 
         if (guest->state == GL_GUEST_LOST)
                 return gl_guest_refuse(guest, error, "no process can be named; Release it or shut it down first");
         if (bound->pid == child->pid && bound->start_time == child->start_time)
-                return TRUE;
+                return bind_child(core, request, guest, child, keep_orphan, error);
         if (bound->pid != 0) {
                 g_autofree char *who = gl_guest_describe(guest);
 
@@ -283,21 +308,7 @@ gboolean gl_core_set_child(GlCore *core, const GlRequest *request, GlGuest *gues
         }
         if (gl_guest_data(guest)->exiting)
                 return gl_guest_refuse(guest, error, "its process has just ended; wait until its leases are released");
-
-        gl_core_enter(core, request->now, request->realtime);
-        gl_guest_bind(core, guest, GL_PROCESS_GUEST, child);
-        saved = gl_guest_save(core, guest, error);
-        if (saved) {
-                GlChange *change = gl_core_emit(core, GL_CHANGE_WATCH_PROCESS, guest);
-
-                change->process = (GlProcessRef){child->pid, child->start_time, gl_handle_ref(child->handle)};
-                core->again = TRUE;
-        } else {
-                gl_guest_unbind(core, guest, GL_PROCESS_GUEST);
-        }
-        gl_core_leave(core);
-
-        return saved;
+        return bind_child(core, request, guest, child, keep_orphan, error);
 }
 
 /* --- the registry --- */

@@ -57,6 +57,7 @@ typedef struct {
         GlPlace *place;  /* (borrowed) */
         GlHandle source; /* (borrowed) */
         gboolean by_descriptor;
+        gboolean replace; /* takes the place of what is registered under this name and not held */
 } GlResourceSpec;
 
 typedef struct {
@@ -120,9 +121,10 @@ gboolean gl_core_set_on_lease_lost(GlCore *core, const GlRequest *request, GlGue
 
 /* --- a guest's life; each of the void ones replies --- */
 
-/* The checks of a registration that need no open file: to be made before opening anything. */
+/* The checks of a registration that need no open file: to be made before opening anything. REPLACE: see
+ * GlResourceSpec. */
 gboolean gl_core_may_register(GlCore *core, GlGuest *guest, GlResourceType type, GlMode mode, const char *name,
-                              GError **error);
+                              gboolean replace, GError **error);
 /* Likewise of AcquireResource: what the guest's driver cannot do. */
 gboolean gl_core_may_plug(GlCore *core, const GlGuest *guest, GlResourceType type, GlMode mode, GError **error);
 gboolean gl_core_register(GlCore *core, const GlRequest *request, GlGuest *guest, const GlResourceSpec *resource,
@@ -146,11 +148,17 @@ void gl_core_acquire_resource(GlCore *core, const GlRequest *request, GlGuest *g
 void gl_core_release_resource(GlCore *core, const GlRequest *request, GlGuest *guest, GlResourceType type,
                               const char *name);
 
+/* KEEP_ORPHAN: it is left alone when its supervisor ends, and not killed. */
 gboolean gl_core_set_child(GlCore *core, const GlRequest *request, GlGuest *guest, const GlProcessRef *child,
-                           GError **error);
+                           gboolean keep_orphan, GError **error);
 void gl_core_get_child(GlCore *core, const GlRequest *request, GlGuest *guest, guint32 wait_ms);
 
-void gl_core_shutdown(GlCore *core, const GlRequest *request, GlGuest *guest, gboolean kill);
+/*
+ * A supervisor whose guest has ended is ended too; LEAVE_SUPERVISOR: it is left alone, and is the guest's no more. KILL
+ * ends the guest's own process.
+ */
+void gl_core_shutdown(GlCore *core, const GlRequest *request, GlGuest *guest, gboolean kill,
+                      gboolean leave_supervisor);
 void gl_core_free_guest(GlCore *core, const GlRequest *request, GlGuest *guest);
 
 /* Of AttachGuest: GUEST runs already, and PID, if HAS_PID, is its process or its supervisor. */

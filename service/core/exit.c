@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/release-private.h"
 
+#include <signal.h>
+
 /*
  * A guest that has exited. Its last writes may still be on their way: its leases drain, are given back one by one as
  * their I/O is over, and then it is released.
@@ -198,15 +200,22 @@ static gboolean acquires_for_guest(const GlOp *op, gconstpointer guest) {
         return op->guest == guest && gl_op_is_acquire(op) && op->process.pid == 0;
 }
 
+static gboolean is_process(const GlProcessRef *process, const Gone *gone) {
+        return process->pid == gone->pid && process->start_time == gone->start_time;
+}
+
 static void process_of_guest_gone(GlCore *core, GlGuest *guest, const Gone *gone) {
-        gboolean bound = FALSE;
+        gboolean supervisor = is_process(&guest->processes[GL_PROCESS_SUPERVISOR], gone), bound = FALSE;
 
         for (guint role = 0; role < GL_N_PROCESSES; role++) {
-                if (guest->processes[role].pid == gone->pid && guest->processes[role].start_time == gone->start_time) {
+                if (is_process(&guest->processes[role], gone)) {
                         gl_guest_unbind(core, guest, role);
                         bound = TRUE;
                 }
         }
+        /* The leases last until it is gone, too. */
+        if (supervisor && !guest->orphan_kept)
+                gl_guest_signal(core, guest, GL_PROCESS_GUEST, SIGKILL);
         if (!bound || gl_guest_has_process(guest))
                 return;
         gl_ops_cancel(core, acquires_for_guest, guest, "The guest has ended.");

@@ -128,6 +128,8 @@ struct GlJob {
         char *guest_uuid;    /* (owned) */
         char *guest_name;    /* (owned) */
         guint32 holder_pid;  /* 0: the guest has no live process, so that a QEMU on the image is somebody else's */
+        guint32 supervisor_pid; /* 0: none, or it is the holder itself; it may have the lock descriptors too */
+        gboolean guest_to_come; /* the holder is a supervisor that has no guest yet: a QEMU is somebody else's, too */
         gboolean adopting;   /* TAKE after a restart of the service, for a guest that already runs */
         gint64 realtime;     /* µs, CLOCK_REALTIME, when it was made */
         /* TAKE that is not adopting, and CHANGE_MODE: larger than any that the core has granted. */

@@ -52,6 +52,13 @@ static void ask_to_end(GlCore *core, GlGuest *guest, gboolean already) {
                 kill_at(core, guest, core->now + TERM_TIME);
 }
 
+void gl_core_ask_to_end(GlCore *core, GlGuest *guest) {
+        gboolean already = guest->killing;
+
+        guest->killing = TRUE;
+        ask_to_end(core, guest, already);
+}
+
 /* What it lost is not locked for it any more, so that it gets no time. */
 void gl_core_resume_kill(GlCore *core, GlGuest *guest) {
         if (guest->killing)
@@ -131,7 +138,6 @@ void gl_core_lose(GlCore *core, GlGuest *guest, GPtrArray *resources, GlLossReas
 
 void gl_core_kill_for_loss(GlCore *core, GlGuest *guest) {
         g_autoptr(GPtrArray) lost = gl_guest_resources_in(guest, GL_RESOURCE_LOST);
-
         gboolean ask = may_end_by_itself(guest, lost, GL_LOST_REVOKED), already = guest->killing;
 
         guest->killing |= ask;

@@ -17,7 +17,7 @@ const GlOpKind gl_change_mode_kind = {"AcquireResource", attempt_plug, change_mo
 /* --- on trial --- */
 
 gboolean gl_resource_is_on_trial(GlCore *core, const GlOp *asking, const GlResource *resource) {
-        if (gl_guest_data(asking->guest)->n_ops == 1)
+        if (gl_guest_data(resource->guest)->n_ops == (asking ? 1 : 0))
                 return FALSE;
         for (GList *link = core->ops.head; link; link = link->next) {
                 const GlOp *op = link->data;

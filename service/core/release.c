@@ -113,18 +113,53 @@ static GError *error_running(const GlGuest *guest, const char *advice) {
                            who, pid, advice);
 }
 
-void gl_core_shutdown(GlCore *core, const GlRequest *request, GlGuest *guest, gboolean kill) {
+/* What was lost is blocked until the last process that may write is gone, whatever its owner says. */
+static GError *why_not_shut_down(const GlGuest *guest, gboolean kill, gboolean leave_supervisor) {
+        gboolean blocked = gl_guest_any_in(guest, GL_RESOURCE_LOST) || guest->ghosts->len > 0;
+
+        if (guest->processes[GL_PROCESS_GUEST].pid != 0 && !kill)
+                return error_running(guest, "end it first, or give the option \"kill\"");
+        if (guest->processes[GL_PROCESS_SUPERVISOR].pid != 0 && leave_supervisor && blocked)
+                return error_running(guest, "it has lost a lease, so its supervisor cannot be left running");
+        return NULL;
+}
+
+/* One that is left is the guest's no more; and a guest without any process has ended. */
+static void leave_supervisor_alone(GlCore *core, GlGuest *guest) {
+        if (guest->processes[GL_PROCESS_SUPERVISOR].pid == 0)
+                return;
+        gl_guest_unbind(core, guest, GL_PROCESS_SUPERVISOR);
+        if (gl_guest_has_process(guest))
+                gl_guest_save(core, guest, NULL);
+        else
+                gl_core_begin_exit(core, guest);
+}
+
+/* A supervisor without a guest is asked first: it may have more than this one to tidy up. */
+static void end_processes(GlCore *core, GlGuest *guest, gboolean kill, gboolean leave_supervisor) {
+        if (leave_supervisor)
+                leave_supervisor_alone(core, guest);
+        if (kill) {
+                gl_guest_signal(core, guest, GL_PROCESS_GUEST, SIGKILL);
+                gl_guest_signal(core, guest, GL_PROCESS_SUPERVISOR, SIGKILL);
+        } else if (gl_guest_has_process(guest)) {
+                gl_core_ask_to_end(core, guest);
+        }
+}
+
+void gl_core_shutdown(GlCore *core, const GlRequest *request, GlGuest *guest, gboolean kill,
+                      gboolean leave_supervisor) {
+        GError *error = why_not_shut_down(guest, kill, leave_supervisor);
         GlOp *op;
 
         gl_core_enter(core, request->now, request->realtime);
         op = gl_op_new(core, &gl_shutdown_kind, request, guest);
         op->reason = GL_RELEASE_SHUTDOWN;
-        if (gl_guest_has_process(guest) && !kill) {
-                gl_op_fail(core, op, error_running(guest, "end it first, or give the option \"kill\""));
+        if (error) {
+                gl_op_fail(core, op, error);
         } else {
                 gl_ops_cancel(core, waits_of, guest, "The guest has been shut down.");
-                gl_guest_signal(core, guest, GL_PROCESS_GUEST, SIGKILL);
-                gl_guest_signal(core, guest, GL_PROCESS_SUPERVISOR, SIGKILL);
+                end_processes(core, guest, kill, leave_supervisor);
                 gl_op_submit(core, op);
         }
         gl_core_leave(core);

@@ -67,7 +67,7 @@ static const GlFacts *where_kept(const GlRun *run, const GlTarget *target) {
 
 /* A QEMU on the image is somebody else's. */
 static gboolean has_no_qemu(const GlJob *job) {
-        return job->holder_pid == 0 && !job->adopting;
+        return (job->holder_pid == 0 || job->guest_to_come) && !job->adopting;
 }
 
 static void look(GlRunGroup *group) {
@@ -107,6 +107,9 @@ static gboolean resume_from_holder(GlRunGroup *group, GlTarget *target) {
         if (!run->job->adopting || target->kept_by != GL_KEPT_BY_HOLDER || run->job->holder_pid == 0 || source->block)
                 return FALSE;
         fd = gl_holder_fetch(run->job->holder_pid, target->place->node.inode, byte);
+        /* A guest may close what it inherited. */
+        if (fd < 0 && run->job->supervisor_pid != 0)
+                fd = gl_holder_fetch(run->job->supervisor_pid, target->place->node.inode, byte);
         return fd >= 0 &&
                gl_file_lease_resume(target, run->options, where_kept(run, target), fd, -1, &group->verdict);
 }

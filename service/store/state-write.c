@@ -52,6 +52,8 @@ static void set_guest(GKeyFile *file, const GlGuest *guest) {
                 g_key_file_set_boolean(file, group, "stopped-by-us", TRUE);
         if (guest->killing)
                 g_key_file_set_boolean(file, group, "killing", TRUE);
+        if (guest->orphan_kept)
+                g_key_file_set_boolean(file, group, "orphan-kept", TRUE);
         set_text(file, group, "state-string", guest->state_string);
         g_key_file_set_uint64(file, group, "pid", child->pid);
         g_key_file_set_uint64(file, group, "start-time", child->start_time);

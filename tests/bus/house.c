@@ -242,6 +242,7 @@ static GlService *new_service(House *house) {
                 .configuration = &house->configuration,
                 .host_id = "id-of-kvm1",
                 .host_name = "kvm1",
+                .supervisor = "/usr/libexec/guestlock-supervisor",
                 .driver_dir = house_path(house, "drivers"),
         };
         g_autoptr(GError) error = NULL;

@@ -40,6 +40,8 @@ static void test_owner(void) {
         succeed(house, ALICE, ALICES(1), "ReleaseResource", "", "", "ssa{sv}", "disk", house_path(house, "b.img"), 0);
         succeed(house, ALICE, ALICES(1), "SetParameter", "", "", "sv", "id", "u", 1);
         fail(house, ALICE, ALICES(1), "GetChild", "NoChild", "", "a{sv}", 0);
+        succeed(house, ALICE, ALICES(1), "GetSupervisorPath", "s", NULL, "");
+        succeed(house, ALICE, ALICES(1), "GetSupervisorArgs", "as", NULL, "a{sv}", 0);
         succeed(house, ALICE, ALICES(1), "Release", "s", NULL, "a{sv}", 0);
         succeed(house, ALICE, ALICES(1), "Shutdown", "", "", "a{sv}", 1, "kill", "b", TRUE);
         succeed(house, ALICE, ALICES(1), "Free", "", "", "a{sv}", 0);
@@ -73,7 +75,8 @@ static void test_public(void) {
 
 /* Whatever somebody else does with a guest is managing it, and denied it changes nothing. */
 static void test_another_users_guest(void) {
-        static const char *const members[] = {"Acquire", "Inquire", "Release", "GetChild", "Shutdown", "Free"};
+        static const char *const members[] = {"Acquire", "Inquire", "Release", "GetChild", "Shutdown", "Free",
+                                              "GetSupervisorArgs"};
         g_autoptr(House) house = furnished();
 
         house_say(house, "manage", SAY_NO, SAY_NO);
@@ -81,6 +84,7 @@ static void test_another_users_guest(void) {
                 fail(house, BOB, ALICES(1), members[i], "AccessDenied", "org.guestlock1.manage", "a{sv}", 0);
                 expect_questions(house, BOB " manage: " ABOUT(1, "web1") "\n");
         }
+        fail(house, BOB, ALICES(1), "GetSupervisorPath", "AccessDenied", "manage", "");
         fail(house, BOB, ALICES(1), "SetParameter", "AccessDenied", "manage", "sv", "name", "s", "bobs");
         fail(house, BOB, ALICES(1), "ReleaseResource", "AccessDenied", "manage", "ssa{sv}", "disk",
              house_path(house, "a.img"), 0);

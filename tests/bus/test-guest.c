@@ -266,7 +266,7 @@ static void test_supervisor(void) {
         waiting = send_call(house, ROOT, guest, "GetChild", "a{sv}", 1, "wait-ms", "u", 60000);
         expect_no_answer(waiting);
         fd = open_pidfd(child);
-        succeed(house, ROOT, guest, "SetChild", "", "", "a{sv}", 1, "pidfd", "h", fd);
+        succeed(house, ROOT, guest, "SetChild", "", "", "a{sv}", 2, "pidfd", "h", fd, "orphan", "s", "keep");
         close(fd);
         expect_reply(waiting, "u", "P2");
         forget_log(house);
@@ -282,6 +282,23 @@ static void test_supervisor(void) {
         house_kill(house, child);
         fixture_run_until(house->event, gl_fake_driver_n_leases(house->driver) == 0);
         expect_property(house, guest, "State", "s", "released");
+}
+
+/* What to put before a guest's command line; the same in every state. */
+static void test_supervisor_command(void) {
+        g_autoptr(House) house = house_new();
+        const char *guest = create(house, ROOT, 1);
+
+        succeed(house, ROOT, guest, "GetSupervisorPath", "s", "/usr/libexec/guestlock-supervisor", "");
+        succeed(house, ROOT, guest, "GetSupervisorArgs", "as",
+                "[--guest=/org/guestlock1/guest/00000000_0000_4000_8000_000000000001,--]", "a{sv}", 0);
+        succeed(house, ROOT, guest, "GetSupervisorArgs", "as",
+                "[--guest=/org/guestlock1/guest/00000000_0000_4000_8000_000000000001,--orphan=keep,--wait-ms=1500,--]",
+                "a{sv}", 2, "orphan", "s", "keep", "wait-ms", "u", 1500);
+        fail(house, ROOT, guest, "GetSupervisorArgs", "InvalidArgs", "eat", "a{sv}", 1, "orphan", "s", "eat");
+        fail(house, ROOT, guest, "GetSupervisorArgs", "InvalidArgs", "86400000", "a{sv}", 1, "wait-ms", "u", 86400001);
+        fail(house, ROOT, guest, "GetSupervisorArgs", "InvalidArgs", "colour", "a{sv}", 1, "colour", "s", "red");
+        fail(house, ROOT, guest, "Shutdown", "InvalidArgs", "eat", "a{sv}", 1, "supervisor", "s", "eat");
 }
 
 static void test_shutdown(void) {
@@ -462,6 +479,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/guest/parameters", test_parameters);
         g_test_add_func("/guest/holder", test_holder);
         g_test_add_func("/guest/supervisor", test_supervisor);
+        g_test_add_func("/guest/supervisor-command", test_supervisor_command);
         g_test_add_func("/guest/shutdown", test_shutdown);
         g_test_add_func("/guest/lease-lost", test_lease_lost);
         g_test_add_func("/guest/no-reply-expected", test_no_reply_expected);

@@ -354,7 +354,7 @@ static void test_unknown_objects(void) {
         }
         fail(house, ROOT, ROOTS(1) "_u0", "Free", "UnknownObject", "", "a{sv}", 0);
         fail(house, ROOT, MANAGER, "Nonsense", "UnknownMethod", "", "");
-        fail(house, ROOT, ROOTS(1), "GetSupervisorPath", "UnknownMethod", "", ""); /* later */
+        fail(house, ROOT, ROOTS(1), "PrepareMigrate", "UnknownMethod", "", ""); /* later */
         /* sd-bus itself sends no path with "-". */
         g_assert_cmpint(sd_bus_message_new_method_call(house->bus, &message, NULL, CONTAINER "/" UUID(1),
                                                        "org.guestlock1.Guest", "Free"),

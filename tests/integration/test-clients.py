@@ -86,6 +86,26 @@ def guest_in_a_shell():
     equal(signals.expect('LeasesReleased')[0], 'guest-exited')
 
 
+@test
+def guest_below_a_supervisor():
+    directory = temp_dir()
+    path, program, started = image(directory), directory / 'qemu-system-x86_64', directory / 'started'
+    program.write_text(f'#!/bin/sh\necho $* >{started}\nexec sleep infinity\n')
+    program.chmod(0o755)
+    variables = ''.join(line for line in readme_block('readme-lease').splitlines(True) if '=' in line.split()[0])
+    text = readme_block('readme-supervisor').replace('/srv/web1.qcow2', str(path))
+    equal(text.count(str(path)), 2)
+    with open(LOG, 'ab') as log:
+        shell = spawn_process('bash', '-e', '-c', variables + text.replace('"$supervisor"', 'exec "$supervisor"'),
+                              stdout=log, stderr=log, env=os.environ | {'PATH': f'{directory}:{os.environ["PATH"]}'})
+    wait_until(started.exists, 'the guest to start')
+    guest = bus.guest(manager().GetGuest(UUID))
+    equal((guest.State, guest.SupervisorPid, guest.Resources[0]['kept-by']), ('held', shell.pid, 'holder'))
+    shell.terminate()
+    equal(shell.wait(5), -15)
+    wait_until(lambda: guest.State == 'released', 'the guest to be released')
+
+
 # --- calls ---
 
 @test

@@ -326,7 +326,7 @@ def supervisor_and_child():
     guest.SetChild({'pid': child.pid})
     equal(pending.result(), child.pid)
     equal(guest.Waiting, False)
-    guest.SetChild({'pidfd': Fd(pidfd(child))})
+    guest.SetChild({'pidfd': Fd(pidfd(child)), 'orphan': 'keep'})
     with fails('AlreadyExists', contains=str(child.pid)):
         guest.SetChild({'pid': spawn_process().pid})
     equal((guest.GetChild({}), guest.Pid, guest.SupervisorPid), (child.pid, child.pid, supervisor.pid))

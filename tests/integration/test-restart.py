@@ -159,7 +159,7 @@ def a_wait_ends_with_the_service():
 def supervisor_and_child():
     path, supervisor, child = image(temp_dir()), spawn_process(), spawn_process()
     guest = start_guest([disk(path)], options={'pid': supervisor.pid, 'supervisor': True, 'keep': True})
-    guest.SetChild({'pid': child.pid})
+    guest.SetChild({'pid': child.pid, 'orphan': 'keep'})
     restart_service()
     equal((guest.SupervisorPid, guest.Pid), (supervisor.pid, child.pid))
     end_service(signal.SIGKILL)

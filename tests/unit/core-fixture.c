@@ -634,14 +634,22 @@ int core_register(CoreFixture *f, const char *guest, const char *resource) {
         return take_error(f, error);
 }
 
-int core_set_child(CoreFixture *f, const char *guest, guint32 pid) {
+static int set_child(CoreFixture *f, const char *guest, guint32 pid, gboolean keep_orphan) {
         GlRequest request = request_without_reply(f);
         GlProcessRef process = {.pid = pid, .start_time = pid * 10};
         GError *error = NULL;
-        gboolean done = gl_core_set_child(f->core, &request, must_be_there(f, guest), &process, &error);
+        gboolean done = gl_core_set_child(f->core, &request, must_be_there(f, guest), &process, keep_orphan, &error);
 
         g_assert_true(done == !error);
         return take_error(f, error);
+}
+
+int core_set_child(CoreFixture *f, const char *guest, guint32 pid) {
+        return set_child(f, guest, pid, FALSE);
+}
+
+int core_set_child_keeping_orphan(CoreFixture *f, const char *guest, guint32 pid) {
+        return set_child(f, guest, pid, TRUE);
 }
 
 void core_acquire_with(CoreFixture *f, const char *guest, const CoreOptions *options) {
@@ -710,7 +718,14 @@ void core_get_child(CoreFixture *f, const char *guest, guint32 wait_ms) {
 void core_shutdown(CoreFixture *f, const char *guest, gboolean kill) {
         GlRequest request = core_request(f);
 
-        gl_core_shutdown(f->core, &request, must_be_there(f, guest), kill);
+        gl_core_shutdown(f->core, &request, must_be_there(f, guest), kill, FALSE);
+        core_drain(f);
+}
+
+void core_shutdown_leaving_supervisor(CoreFixture *f, const char *guest, gboolean kill) {
+        GlRequest request = core_request(f);
+
+        gl_core_shutdown(f->core, &request, must_be_there(f, guest), kill, TRUE);
         core_drain(f);
 }
 

@@ -111,6 +111,7 @@ GlResourceSpec core_parse_resource(CoreFixture *f, const char *text, char **name
 int core_create(CoreFixture *f, const char *guest);
 int core_register(CoreFixture *f, const char *guest, const char *resource);
 int core_set_child(CoreFixture *f, const char *guest, guint32 pid);
+int core_set_child_keeping_orphan(CoreFixture *f, const char *guest, guint32 pid);
 void core_acquire_with(CoreFixture *f, const char *guest, const CoreOptions *options);
 #define core_acquire(f, guest, ...) core_acquire_with(f, guest, &(CoreOptions){__VA_ARGS__})
 /* RESOURCES: several with a space between them. */
@@ -122,6 +123,7 @@ void core_plug(CoreFixture *f, const char *guest, const char *resource, guint32 
 void core_unplug(CoreFixture *f, const char *guest, const char *name);
 void core_get_child(CoreFixture *f, const char *guest, guint32 wait_ms);
 void core_shutdown(CoreFixture *f, const char *guest, gboolean kill);
+void core_shutdown_leaving_supervisor(CoreFixture *f, const char *guest, gboolean kill);
 void core_free_guest(CoreFixture *f, const char *guest);
 /* NAME "": everything. */
 int core_revoke(CoreFixture *f, const char *guest, const char *name, gboolean kill);

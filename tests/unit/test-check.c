@@ -19,6 +19,7 @@
 typedef struct {
         char *root;
         char *configuration, *runtime, *state, *policy, *activation, *actions, *drivers, *keeper, *socket, *sysroot;
+        char *supervisor;
         GlCheckOptions options;
         GString *report;
 } Fixture;
@@ -56,6 +57,8 @@ static void setup(Fixture *fixture, gconstpointer data) {
         fixture->drivers = put(fixture, "drivers", NULL);
         fixture->keeper = put(fixture, "guestlock-keeper", "");
         g_assert_cmpint(g_chmod(fixture->keeper, 0755), ==, 0);
+        fixture->supervisor = put(fixture, "guestlock-supervisor", "");
+        g_assert_cmpint(g_chmod(fixture->supervisor, 0755), ==, 0);
         fixture->socket = g_build_filename(fixture->root, "keeper.sock", NULL);
         fixture->sysroot = g_build_filename(fixture->root, "sys", NULL);
         point(fixture, "sys/proc/self/ns/mnt", "mnt:[1]");
@@ -74,6 +77,7 @@ static void setup(Fixture *fixture, gconstpointer data) {
                 .driver_dir = fixture->drivers,
                 .keeper = fixture->keeper,
                 .keeper_socket = fixture->socket,
+                .supervisor = fixture->supervisor,
                 .sysroot = fixture->sysroot,
         };
 }
@@ -97,6 +101,7 @@ static void teardown(Fixture *fixture, gconstpointer data) {
         g_string_free(fixture->report, TRUE);
         g_free(fixture->sysroot);
         g_free(fixture->socket);
+        g_free(fixture->supervisor);
         g_free(fixture->keeper);
         g_free(fixture->drivers);
         g_free(fixture->actions);
@@ -263,6 +268,10 @@ static void test_the_keeper(Fixture *fixture, gconstpointer data) {
         g_assert_cmpint(g_remove(fixture->keeper), ==, 0);
         g_assert_cmpuint(run(fixture), ==, before + 1);
         assert_says(fixture, "problem: the keeper", "meson install");
+        assert_says(fixture, "ok: the supervisor", fixture->supervisor);
+        g_assert_cmpint(g_chmod(fixture->supervisor, 0644), ==, 0);
+        g_assert_cmpuint(run(fixture), ==, before + 2);
+        assert_says(fixture, "problem: the supervisor", "cannot be run");
 }
 
 static void test_other_files_than_the_callers(Fixture *fixture, gconstpointer data) {

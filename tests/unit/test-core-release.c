@@ -131,7 +131,7 @@ static void test_draining_is_brief(void) {
         core_assert_state(f, "b", "held /x:X held");
 }
 
-/* The leases last as long as any process of the guest does. */
+/* The leases last as long as any process of the guest does; one without its supervisor is killed. */
 static void test_exit_of_guest_and_supervisor(void) {
         for (guint first = 7; first <= 8; first++) {
                 g_autoptr(CoreFixture) f = core_fixture_new();
@@ -140,7 +140,10 @@ static void test_exit_of_guest_and_supervisor(void) {
                 core_acquire(f, "a", .pid = 8, .supervisor = TRUE);
                 core_forget_lines(f);
                 core_exit(f, first);
-                core_expect(f, first == 7 ? "changed a pid" : "changed a supervisor-pid");
+                if (first == 7)
+                        core_expect(f, "changed a pid");
+                else
+                        core_expect(f, "signal 7 9", "changed a supervisor-pid");
                 core_assert_state(f, "a", "held /x:X held");
                 core_exit(f, first);
                 core_expect_nothing(f);
@@ -149,6 +152,116 @@ static void test_exit_of_guest_and_supervisor(void) {
                             first == 7 ? "changed a supervisor-pid,resources" : "changed a pid,resources",
                             "give-back a /x", "released a guest-exited /x", "changed a state,resources");
         }
+}
+
+static void test_orphan(void) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+
+        core_have_registered(f, "a", "/x:X");
+        core_acquire(f, "a", .pid = 8, .supervisor = TRUE);
+        core_set_child_keeping_orphan(f, "a", 7);
+        core_forget_lines(f);
+        core_exit(f, 8);
+        core_expect(f, "changed a supervisor-pid");
+        core_assert_state(f, "a", "held /x:X held");
+        core_exit(f, 7);
+        core_assert_state(f, "a", "released /x:X registered");
+
+        /* What was said last holds; a change of it alone is saved, and no event. */
+        core_acquire(f, "a", .pid = 18, .supervisor = TRUE);
+        core_set_child_keeping_orphan(f, "a", 17);
+        f->save_fails = TRUE;
+        g_assert_cmpint(core_set_child(f, "a", 17), !=, -1);
+        f->save_fails = FALSE;
+        g_assert_true(core_guest(f, "a")->orphan_kept);
+        core_forget_lines(f);
+        g_assert_cmpint(core_set_child(f, "a", 17), ==, -1);
+        core_expect_nothing(f);
+        core_exit(f, 18);
+        core_expect(f, "signal 17 9", "changed a supervisor-pid");
+}
+
+/* What the guest has left behind is named next. */
+static void test_next_child(void) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+
+        core_have_registered(f, "a", "/x:X");
+        core_acquire(f, "a", .pid = 8, .supervisor = TRUE);
+        core_set_child(f, "a", 7);
+        g_assert_cmpint(core_set_child(f, "a", 9), ==, GL_ERROR_ALREADY_EXISTS);
+        core_exit(f, 7);
+        core_forget_lines(f);
+        g_assert_cmpint(core_set_child(f, "a", 9), ==, -1);
+        core_expect(f, "watch 9", "changed a pid");
+        core_exit(f, 8);
+        core_expect(f, "signal 9 9", "changed a supervisor-pid");
+        core_assert_state(f, "a", "held /x:X held");
+}
+
+static void have_left_over(CoreFixture *f) {
+        core_have_registered(f, "a", "/x:X");
+        core_acquire(f, "a", .pid = 8, .supervisor = TRUE);
+        core_set_child(f, "a", 7);
+        core_exit(f, 7);
+        core_forget_lines(f);
+}
+
+static void test_shutdown_of_a_supervisor(void) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+
+        have_left_over(f);
+        core_shutdown(f, "a", FALSE);
+        core_expect(f, "signal 8 15");
+        core_advance(f, 4999);
+        core_expect_nothing(f);
+        core_advance(f, 1);
+        core_expect(f, "signal 8 9");
+        core_exit(f, 8);
+        core_expect(f, "drain a /x", "changed a supervisor-pid,resources", "give-back a /x", "released a shutdown /x",
+                    "changed a state,resources", "reply 2 ok <state>");
+}
+
+static void test_shutdown_leaves_a_supervisor(void) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+
+        have_left_over(f);
+        core_shutdown_leaving_supervisor(f, "a", FALSE);
+        core_expect(f, "drain a /x", "changed a supervisor-pid,resources", "give-back a /x", "released a shutdown /x",
+                    "changed a state,resources", "reply 2 ok <state>");
+        g_assert_null(gl_core_find_guest_by_pid(f->core, 8, NULL));
+        core_exit(f, 8);
+        core_expect_nothing(f);
+
+        /* With its child. */
+        core_acquire(f, "a", .pid = 18, .supervisor = TRUE);
+        core_set_child(f, "a", 17);
+        core_forget_lines(f);
+        core_shutdown_leaving_supervisor(f, "a", FALSE);
+        core_expect(f, "reply 4 GuestRunning");
+        core_shutdown_leaving_supervisor(f, "a", TRUE);
+        core_expect(f, "signal 17 9", "changed a supervisor-pid");
+        core_exit(f, 17);
+        core_expect(f, "drain a /x", "changed a pid,resources", "give-back a /x", "released a shutdown /x",
+                    "changed a state,resources", "reply 5 ok <state>");
+}
+
+/* What is lost is blocked for others until nobody can write. */
+static void test_shutdown_leaves_no_supervisor_with_a_loss(void) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+
+        have_left_over(f);
+        core_revoke(f, "a", "/x", FALSE);
+        core_forget_lines(f);
+        core_shutdown_leaving_supervisor(f, "a", FALSE);
+        core_expect(f, "reply 2 GuestRunning");
+        core_release(f, "a");
+        core_forget_lines(f);
+        core_shutdown_leaving_supervisor(f, "a", TRUE);
+        core_expect(f, "reply 4 GuestRunning");
+        core_unplug(f, "a", "/x");
+        core_forget_lines(f);
+        core_shutdown_leaving_supervisor(f, "a", FALSE);
+        core_expect(f, "reply 6 GuestRunning");
 }
 
 static void test_one_process_in_both_roles_and_guests(void) {
@@ -254,6 +367,11 @@ int main(int argc, char **argv) {
                 {"state-of-an-ended-guest", test_state_of_an_ended_guest},
                 {"draining-is-brief", test_draining_is_brief},
                 {"exit-of-guest-and-supervisor", test_exit_of_guest_and_supervisor},
+                {"orphan", test_orphan},
+                {"next-child", test_next_child},
+                {"shutdown-of-a-supervisor", test_shutdown_of_a_supervisor},
+                {"shutdown-leaves-a-supervisor", test_shutdown_leaves_a_supervisor},
+                {"shutdown-leaves-no-supervisor-with-a-loss", test_shutdown_leaves_no_supervisor_with_a_loss},
                 {"one-process-in-both-roles-and-guests", test_one_process_in_both_roles_and_guests},
                 {"exit-during-other-calls", test_exit_during_other_calls},
                 {"acquire-of-an-ended-guest", test_acquire_of_an_ended_guest},

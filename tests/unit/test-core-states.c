@@ -85,7 +85,7 @@ static void register_same_file(CoreFixture *f) {
 static void may_register_another(CoreFixture *f) {
         GError *error = NULL;
         gboolean may = gl_core_may_register(f->core, core_guest(f, "a"), GL_RESOURCE_DISK, GL_MODE_EXCLUSIVE, "/y",
-                                             &error);
+                                             FALSE, &error);
 
         answered(f, take_error(may, error));
 }
