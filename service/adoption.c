@@ -160,6 +160,12 @@ static void find_driver(GlService *service, const GlGuest *record) {
 
 /* --- resources --- */
 
+/* It had ended, and the service before was about to forget it. */
+static gboolean is_to_be_forgotten(const GlGuest *record) {
+        return record->transient && record->state == GL_GUEST_RELEASED &&
+               record->processes[GL_PROCESS_GUEST].pid == 0 && record->processes[GL_PROCESS_SUPERVISOR].pid == 0;
+}
+
 static void put_back(Adoptee *adoptee) {
         GlService *service = adoptee->adoption->service;
         GlGuest *record = adoptee->saved->record;
@@ -168,6 +174,11 @@ static void put_back(Adoptee *adoptee) {
         const char *fields[] = {GL_FIELD_GUEST, uuid, GL_FIELD_GUEST_NAME, name, NULL};
         g_autoptr(GError) error = NULL;
 
+        if (is_to_be_forgotten(record)) {
+                gl_store_forget(gl_service_store(service), record);
+                one_done(adoptee->adoption);
+                return;
+        }
         find_processes(record);
         find_driver(service, record);
         adoptee->guest = gl_core_restore_guest(gl_service_core(service), record, &error);

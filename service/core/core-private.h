@@ -267,6 +267,8 @@ void gl_core_resume_kill(GlCore *core, GlGuest *guest);
 void gl_core_ask_to_end(GlCore *core, GlGuest *guest);
 /* Acts on a loss of before once more. */
 void gl_core_kill_for_loss(GlCore *core, GlGuest *guest);
+/* The same with the guest's own action: whoever saved the loss may have been killed before it acted. */
+void gl_core_act_on_loss(GlCore *core, GlGuest *guest);
 
 /* --- the periodic check (check.c) --- */
 /* When the next one is due; G_MAXINT64: never. */

@@ -94,6 +94,7 @@ typedef struct {
         guint64 keep_key;   /* of what outlives the service of a lease: of a TAKE that is adopting what was saved; TAKE
                              * sets it. 0: nothing does */
         guint64 generation; /* what it is held with; of a TAKE that is adopting, what it was held with. 0: not held */
+        gboolean only_kept; /* of a TAKE that is adopting: what is still kept of it, and nothing that is not */
         gpointer resource; /* the core's own; nobody else looks at it */
         gboolean draining;  /* of an AUDIT: its guest is gone */
         guint32 pids[2];    /* of an AUDIT: its guest's processes; 0: none */

@@ -144,3 +144,7 @@ void gl_core_kill_for_loss(GlCore *core, GlGuest *guest) {
         gl_guest_save(core, guest, NULL);
         act(core, guest, GL_LOSS_KILL, ask, already);
 }
+
+void gl_core_act_on_loss(GlCore *core, GlGuest *guest) {
+        act(core, guest, guest->on_lease_lost, FALSE, FALSE);
+}

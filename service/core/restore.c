@@ -123,13 +123,26 @@ static void finish_retake(GlCore *core, GlOp *op) {
  * The bus lets go of the name of a service that was killed before the kernel has closed all of its files: what is met
  * at first may be the locks of our own predecessor, and they are given a moment to go.
  */
-static gboolean is_given_a_moment(GlCore *core, const GlOp *op, const GError *error) {
-        return error && error->code == GL_ERROR_CONFLICT && core->now < op->brief_until;
+static gboolean is_given_a_moment(GlCore *core, const GlOp *op, const GlResource *resource, const GError *error) {
+        return error && error->code == GL_ERROR_CONFLICT && core->now < op->brief_until &&
+               resource->state != GL_RESOURCE_LOST;
+}
+
+/* It keeps strangers away until the guest has ended, but what happened while it was nobody's is not known. */
+static void retain_lost(GlResource *resource, const GlTarget *target) {
+        resource->lease = target->lease;
+        resource->kept_by = target->kept_by;
+        resource->keep_key = target->keep_key;
+        resource->broken = TRUE;
 }
 
 static void settle_retake(GlCore *core, GlResource *resource, const GlJob *job) {
         resource->retaking = FALSE;
-        if (!job->error)
+        if (resource->state == GL_RESOURCE_LOST && job->error)
+                return;
+        if (resource->state == GL_RESOURCE_LOST)
+                retain_lost(resource, &job->targets[0]);
+        else if (!job->error)
                 regain(core, resource, &job->targets[0]);
         else if (job->error->code != GL_ERROR_CONFLICT)
                 keep_without_lock(core, resource, job->error->message);
@@ -157,9 +170,13 @@ static void go_on_or_finish(GlCore *core, GlOp *op) {
 
 static void retake_job_done(GlCore *core, GlOp *op, GlJob *job, GPtrArray *resources) {
         gl_core_note_job_generations(core, job);
-        if (!is_given_a_moment(core, op, job->error))
+        if (!is_given_a_moment(core, op, g_ptr_array_index(resources, 0), job->error))
                 settle_retake(core, g_ptr_array_index(resources, 0), job);
         go_on_or_finish(core, op);
+}
+
+static gboolean is_kept(const GlResource *resource) {
+        return resource->keep_key != 0 || resource->kept_by == GL_KEPT_BY_HOLDER;
 }
 
 /* Enters rows in the table for all that has to be taken again, so that nobody gets in between. */
@@ -167,6 +184,8 @@ static void begin_retake(GlCore *core, GlOp *op) {
         g_autoptr(GError) missing = NULL;
 
         (void) gl_core_check_driver(core, op->guest, &missing);
+        if (op->guest->state == GL_GUEST_LOST && !op->guest->killing)
+                gl_core_act_on_loss(core, op->guest);
         op->brief_until = core->now + (gint64) core->limits.brief_patience;
         for (guint i = 0; i < op->guest->ghosts->len; i++) {
                 GlResource *ghost = g_ptr_array_index(op->guest->ghosts, i);
@@ -179,10 +198,10 @@ static void begin_retake(GlCore *core, GlOp *op) {
                 if (resource->state == GL_RESOURCE_REGISTERED || resource->unblocked)
                         continue;
                 resource->claim = gl_table_enter(core->table, resource->place, resource->mode, resource);
-                if (resource->state == GL_RESOURCE_LOST)
-                        continue;
                 resource->retaking = resource->source.box && !missing;
-                if (missing)
+                if (resource->state == GL_RESOURCE_LOST)
+                        resource->retaking &= is_kept(resource);
+                else if (missing)
                         keep_without_lock(core, resource, missing->message);
                 else if (!resource->retaking)
                         keep_without_lock(core, resource, "what it was registered as is not there any more");
@@ -206,6 +225,7 @@ static void attempt_retake(GlCore *core, GlOp *op) {
                 g_ptr_array_add(one, resource);
                 job = gl_op_new_job(core, op, GL_JOB_TAKE, one);
                 job->adopting = TRUE;
+                job->targets[0].only_kept = resource->state == GL_RESOURCE_LOST;
                 gl_op_start_job(core, op, job);
         }
         go_on_or_finish(core, op);

@@ -7,7 +7,8 @@
 
 /*
  * One key for a lease, drawn at random when it is taken and written down with it. The tags say which descriptor is
- * which: the image's, the claim's, and then those of the lock files in the order of their names.
+ * which: the image's, the claim's, and then those of the lock files in the order of their names; and while a mode is
+ * changed that of the description to which the locks are moved.
  *
  * What cannot be kept is held all the same, by the service alone; whoever looks at the lease sees it.
  */
@@ -16,6 +17,7 @@ enum {
         TAG_IMAGE,
         TAG_CLAIM,
         TAG_ENTRY, /* and on */
+        TAG_NEXT = 255,
 };
 
 #define MAX_FDS 16
@@ -28,6 +30,10 @@ static guint gather(const GlFileLease *lease, int fds[MAX_FDS], guint8 tags[MAX_
         if (lease->claim >= 0) {
                 fds[n] = lease->claim;
                 tags[n++] = TAG_CLAIM;
+        }
+        if (lease->next >= 0) {
+                fds[n] = lease->next;
+                tags[n++] = TAG_NEXT;
         }
         for (guint i = 0; lease->entries && i < lease->entries->len && n < MAX_FDS; i++) {
                 const GlLockspaceEntry *entry = g_ptr_array_index(lease->entries, i);
@@ -171,10 +177,16 @@ static void recover_target(GlRun *run, GlTarget *target) {
         GlKeptFds *kept_fds = keeping->recover(keeping, target->keep_key);
         GlRecovered recovered;
         guint n_entries = 0;
+        int next;
 
         if (!kept_fds)
                 return;
         recovered = (GlRecovered){target, steal_tag(kept_fds, TAG_IMAGE), steal_tag(kept_fds, TAG_CLAIM)};
+        next = steal_tag(kept_fds, TAG_NEXT);
+        if (next >= 0) { /* a change was cut short: whatever the other still has locked, this one can have */
+                close(recovered.fd);
+                recovered.fd = next;
+        }
         g_array_append_val(run->recovered, recovered);
         for (guint i = 0; i < run->entries->len; i++) {
                 GlLockspaceEntry *entry = g_ptr_array_index(run->entries, i);

@@ -175,6 +175,7 @@ static void set_lease(GlTarget *target, const GlFacts *kept, int fd, int claimed
                 .n_refs = 1,
                 .fd = fd,
                 .claim = claimed,
+                .next = -1,
                 .mode = target->mode,
                 .local = ((const GlSource *) target->source.box)->kind == GL_STORAGE_LOCAL,
         };
@@ -262,13 +263,20 @@ void gl_file_lease_look(const GlTarget *target, const GlFileOptions *options, gb
         close_fd(&fd);
 }
 
-/* The lease's own descriptor where it will do, or a new one; -1 with ERROR. */
-static int open_for_change(const GlTarget *target, GError **error) {
+gboolean gl_file_lease_needs_next(const GlTarget *target) {
         const GlFileLease *lease = target->lease;
 
-        if (target->mode == GL_MODE_READONLY || (fcntl(lease->fd, F_GETFL) & O_ACCMODE) == O_RDWR)
-                return lease->fd;
-        return gl_source_open(target->source.box, target->mode, error);
+        return target->mode != GL_MODE_READONLY && (fcntl(lease->fd, F_GETFL) & O_ACCMODE) != O_RDWR;
+}
+
+gboolean gl_file_lease_open_next(GlTarget *target, GlFileVerdict *verdict) {
+        GlFileLease *lease = target->lease;
+        GError *error = NULL;
+
+        lease->next = gl_source_open(target->source.box, target->mode, &error);
+        if (lease->next < 0)
+                gl_file_verdict_add_error(verdict, error);
+        return lease->next >= 0;
 }
 
 static gboolean change_locks(int new, int *claimed, const GlTarget *target, const GlFileOptions *options,
@@ -292,24 +300,19 @@ static gboolean change_locks(int new, int *claimed, const GlTarget *target, cons
 gboolean gl_file_lease_change(GlTarget *target, const GlFileOptions *options, gboolean look_for_qemu,
                               GlFileVerdict *verdict) {
         GlFileLease *lease = target->lease;
-        GError *error = NULL;
-        int new, claimed = -1;
+        int claimed = -1;
 
-        new = open_for_change(target, &error);
-        if (new < 0) {
-                gl_file_verdict_add_error(verdict, error);
-                return FALSE;
-        }
-        if (!change_locks(new, &claimed, target, options, look_for_qemu, verdict)) {
+        if (!change_locks(lease->next >= 0 ? lease->next : lease->fd, &claimed, target, options, look_for_qemu,
+                          verdict)) {
                 close_fd(&claimed);
-                if (new != lease->fd)
-                        close_fd(&new);
+                close_fd(&lease->next);
                 return FALSE;
         }
 
-        if (new != lease->fd) {
+        if (lease->next >= 0) {
                 close_fd(&lease->fd);
-                lease->fd = new;
+                lease->fd = lease->next;
+                lease->next = -1;
                 target->kept_by = GL_KEPT_BY_SERVICE;
         }
         if (claimed >= 0)

@@ -15,6 +15,7 @@ typedef struct {
         gint n_refs; /* whoever has it, and a check that is under way */
         int fd;    /* carries the locks, and pins the inode so that its number is not used again */
         int claim; /* -1, or the O_EXCL descriptor of a block device: never handed out */
+        int next;  /* -1, or the description to which a change is about to move the locks */
         GlMode mode;
         gboolean local; /* nobody but the kernel is asked when it is closed */
         GPtrArray *entries; /* (owned) (nullable) of GlLockspaceEntry */
@@ -40,7 +41,14 @@ gboolean gl_file_lease_resume(GlTarget *target, const GlFileOptions *options, co
 void gl_file_lease_look(const GlTarget *target, const GlFileOptions *options, gboolean look_for_qemu,
                         GlFileVerdict *verdict);
 
-/* To target->mode, whatever it is held in. */
+/*
+ * Whether a change to target->mode needs another description than the lease has; and opens that. What the service does
+ * with it must not be lost with the service: it is to be kept beside the other before the change.
+ */
+gboolean gl_file_lease_needs_next(const GlTarget *target);
+gboolean gl_file_lease_open_next(GlTarget *target, GlFileVerdict *verdict);
+
+/* To target->mode, whatever it is held in. Consumes what was opened for it. */
 gboolean gl_file_lease_change(GlTarget *target, const GlFileOptions *options, gboolean look_for_qemu,
                               GlFileVerdict *verdict);
 

@@ -200,10 +200,25 @@ int gl_locks_change(int old, int new, const GlLockLayout *layout, GlMode from, G
         return r;
 }
 
+/* A change of the mode that was cut short leaves NEXT, and perhaps a mark. */
+static void give_up_the_rest(int fd, GlMode mode) {
+        if (mode != GL_MODE_READONLY)
+                (void) set_lock(fd, F_UNLCK, GL_BYTE_READER);
+        if (mode != GL_MODE_SHARED)
+                (void) set_lock(fd, F_UNLCK, GL_BYTE_WRITER);
+        (void) set_lock(fd, F_UNLCK, GL_BYTE_NEXT);
+}
+
 int gl_locks_resume(int fd, const GlLockLayout *layout, GlMode mode, GlLockConflict *conflict) {
+        int r;
+
+        if (!layout->disk)
+                return take(fd, owner_type(mode), layout->owner, conflict);
         /* Without NEXT: who has that is no reason to think that ours are gone. */
-        return layout->disk ? gl_locks_take_begun(fd, layout, mode, conflict)
-                            : take(fd, owner_type(mode), layout->owner, conflict);
+        r = gl_locks_take_begun(fd, layout, mode, conflict);
+        if (r == 0)
+                give_up_the_rest(fd, mode);
+        return r;
 }
 
 void gl_locks_give_up(int fd) {

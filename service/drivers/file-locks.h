@@ -56,7 +56,10 @@ void gl_locks_end(int fd);
  */
 int gl_locks_change(int old, int new, const GlLockLayout *layout, GlMode from, GlMode to, GlLockConflict *conflict);
 
-/* Has FD's description, which had the locks, take them again: it changes nothing if it still has them. */
+/*
+ * Has FD's description, which had the locks, take them again: it changes nothing if it still has them. What it has
+ * besides, from a change that was cut short, it gives up.
+ */
 int gl_locks_resume(int fd, const GlLockLayout *layout, GlMode mode, GlLockConflict *conflict);
 
 /* Whatever FD's description holds, copies of it in other processes included. */

@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include "core/error.h"
+#include "core/obstacle.h"
 #include "drivers/file-audit.h"
 #include "drivers/file-check.h"
 #include "drivers/file-drain.h"
@@ -101,24 +102,33 @@ static gboolean resume_from_holder(GlRunGroup *group, GlTarget *target) {
         const GlRun *run = group->run;
         guint64 byte = target->type == GL_RESOURCE_DISK ? GL_BYTE_HOST + run->options->host_number
                                                         : target->place->extent.start;
-        const GlSource *source = target->source.box;
         int fd;
 
-        if (!run->job->adopting || target->kept_by != GL_KEPT_BY_HOLDER || run->job->holder_pid == 0 || source->block)
+        if (!run->job->adopting || target->kept_by != GL_KEPT_BY_HOLDER || run->job->holder_pid == 0)
                 return FALSE;
-        fd = gl_holder_fetch(run->job->holder_pid, target->place->node.inode, byte);
+        fd = gl_holder_fetch(run->job->holder_pid, &target->place->node, byte);
         /* A guest may close what it inherited. */
         if (fd < 0 && run->job->supervisor_pid != 0)
-                fd = gl_holder_fetch(run->job->supervisor_pid, target->place->node.inode, byte);
+                fd = gl_holder_fetch(run->job->supervisor_pid, &target->place->node, byte);
         return fd >= 0 &&
                gl_file_lease_resume(target, run->options, where_kept(run, target), fd, -1, &group->verdict);
+}
+
+static GError *error_not_kept(const GlTarget *target) {
+        g_autofree char *quoted = gl_quote(target->name);
+
+        return g_error_new(GL_ERROR, GL_ERROR_STORAGE_UNAVAILABLE, "Nobody has kept the lock of %s.", quoted);
 }
 
 static void take_one(GlRunGroup *group, GlTarget *target) {
         const GlRun *run = group->run;
 
-        if (!resume(group, target) && !group->verdict.error && !resume_from_holder(group, target) &&
-            !group->verdict.error)
+        if (resume(group, target) || group->verdict.error || resume_from_holder(group, target) ||
+            group->verdict.error)
+                return;
+        if (target->only_kept)
+                gl_file_verdict_add_error(&group->verdict, error_not_kept(target));
+        else
                 (void) gl_file_lease_take(target, run->options, where_kept(run, target), has_no_qemu(run->job),
                                           &group->verdict);
 }
@@ -162,6 +172,10 @@ static void look_and_give_back(GlRunGroup *group) {
 static void drain(GlRunGroup *group) {
         for (guint i = 0; i < group->items->len; i++)
                 gl_file_drain(g_ptr_array_index(group->items, i), group->run->options);
+}
+
+static void open_next(GlRunGroup *group) {
+        (void) gl_file_lease_open_next(g_ptr_array_index(group->items, 0), &group->verdict);
 }
 
 static void change(GlRunGroup *group) {
@@ -423,13 +437,28 @@ static void changed(GlRun *run) {
         }
 }
 
-static void changed_entries(GlRun *run) {
+static void change_image(GlRun *run) {
         static const GlRunStep changing = {change, gl_run_refuse, changed};
 
+        gl_run_images(run, &changing, NULL);
+}
+
+static void next_opened(GlRun *run) {
         if (run->verdict.error)
                 revert(run);
         else
-                gl_run_images(run, &changing, NULL);
+                gl_file_keep(run, change_image);
+}
+
+static void changed_entries(GlRun *run) {
+        static const GlRunStep opening = {open_next, gl_run_refuse, next_opened};
+
+        if (run->verdict.error)
+                revert(run);
+        else if (gl_file_lease_needs_next(g_ptr_array_index(run->targets, 0)))
+                gl_run_images(run, &opening, NULL);
+        else
+                change_image(run);
 }
 
 /* --- the jobs --- */

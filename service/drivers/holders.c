@@ -189,38 +189,55 @@ static GlHolder *look_at_process(const char *pid, const struct stat *file, int e
         return holder;
 }
 
-/* The number of that descriptor in the process, or -1. */
-static int find_lock(const char *pid, const char *wanted, guint64 byte) {
+static gboolean is_block_device(const char *pid, const char *number, guint64 device) {
+        g_autofree char *path = g_strdup_printf("/proc/%s/fd/%s", pid, number);
+        struct statx st;
+
+        return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, 0, &st) == 0 && S_ISBLK(st.stx_mode) &&
+               makedev(st.stx_rdev_major, st.stx_rdev_minor) == device;
+}
+
+static gboolean has_byte_locked(const char *pid, const char *number, guint64 byte) {
+        g_autoptr(GArray) locks = g_array_new(FALSE, FALSE, sizeof(GlHeldRange));
+
+        if (!read_locks(pid, number, locks))
+                return FALSE;
+        for (guint i = 0; i < locks->len; i++) {
+                const GlHeldRange *range = &g_array_index(locks, GlHeldRange, i);
+
+                if (range->first <= byte && byte <= range->last)
+                        return TRUE;
+        }
+        return FALSE;
+}
+
+/* The number of that descriptor in the process, or -1. A block device may have been opened by any of its nodes. */
+static int find_lock(const char *pid, const GlNode *node, guint64 byte) {
         g_autofree char *path = g_strdup_printf("/proc/%s/fdinfo", pid);
+        g_autofree char *wanted = g_strdup_printf("\nino:\t%" G_GUINT64_FORMAT "\n", node->inode);
         g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+        gboolean block = node->kind == GL_NODE_BLOCK;
         const char *number;
 
         while (dir && (number = g_dir_read_name(dir))) {
-                g_autoptr(GArray) locks = g_array_new(FALSE, FALSE, sizeof(GlHeldRange));
                 char text[512];
 
-                if (!read_fdinfo(pid, number, text, sizeof text) || !strstr(text, wanted) ||
-                    !read_locks(pid, number, locks))
+                if (!block && (!read_fdinfo(pid, number, text, sizeof text) || !strstr(text, wanted)))
                         continue;
-                for (guint i = 0; i < locks->len; i++) {
-                        const GlHeldRange *range = &g_array_index(locks, GlHeldRange, i);
-
-                        if (range->first <= byte && byte <= range->last)
-                                return atoi(number);
-                }
+                if (has_byte_locked(pid, number, byte) && (!block || is_block_device(pid, number, node->device)))
+                        return atoi(number);
         }
         return -1;
 }
 
-int gl_holder_fetch(guint32 pid, guint64 inode, guint64 byte) {
+int gl_holder_fetch(guint32 pid, const GlNode *node, guint64 byte) {
         g_autofree char *name = g_strdup_printf("%" G_GUINT32_FORMAT, pid);
-        g_autofree char *wanted = g_strdup_printf("\nino:\t%" G_GUINT64_FORMAT "\n", inode);
         int pidfd = (int) syscall(SYS_pidfd_open, pid, 0), number, fd = -1;
 
         /* Held, so that it is one process from here on. */
         if (pidfd < 0)
                 return -1;
-        number = find_lock(name, wanted, byte);
+        number = find_lock(name, node, byte);
         if (number >= 0)
                 fd = (int) syscall(SYS_pidfd_getfd, pidfd, number, 0);
         close(pidfd);

@@ -4,6 +4,8 @@
 #include <glib.h>
 #include <sys/types.h>
 
+#include "core/place.h"
+
 /*
  * Who, of the processes that can be seen from here, has a file open and holds locks on it. This walks
  * over every descriptor of every process: only where somebody is in the way.
@@ -53,10 +55,10 @@ gboolean gl_holder_has_lock(const GlHolder *holder, guint64 byte, gboolean only_
 gboolean gl_fdinfo_parse(const char *text, GArray *locks);
 
 /*
- * Fetches from process PID a copy of the descriptor whose own description has BYTE of inode INODE locked, close-on-exec.
- * -1: it has none. Whether it is the right file is the caller's to see.
+ * Fetches from process PID a copy of the descriptor whose own description has BYTE of NODE locked, by whichever device
+ * node that was opened, close-on-exec. -1: it has none. Whether it is the right file is the caller's to see.
  */
-int gl_holder_fetch(guint32 pid, guint64 inode, guint64 byte);
+int gl_holder_fetch(guint32 pid, const GlNode *node, guint64 byte);
 
 /* NULL if there is no such process. */
 char *gl_command_of_pid(guint32 pid);

@@ -158,13 +158,38 @@ static void test_restore_lost(void) {
 
         core_restore(f, "a", GL_GUEST_LOST, "/x:X", GL_RESOURCE_LOST, 7);
         core_retake(f, "a");
-        core_expect(f, "watch 7", "reply 1 ok");
+        /* The service before may not have come to stop it. */
+        core_expect(f, "watch 7", "signal 7 19", "reply 1 ok");
         core_assert_state(f, "a", "lost /x:X lost");
         core_have_registered(f, "b", "/x:R");
         core_acquire(f, "b");
         core_expect(f, "reply 2 Conflict");
         core_exit(f, 7);
         core_expect(f, "released a guest-exited /x", "changed a state,pid,resources");
+}
+
+/* What is still kept of a lost lease is had again, and given back in the end; if there is nothing, that is no news. */
+static void check_restore_lost_and_kept(int error) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+
+        core_restore(f, "a", GL_GUEST_LOST, "/x:X", GL_RESOURCE_LOST, 7);
+        core_resource(f, "a", "/x")->keep_key = 5;
+        core_disk(f, "/x")->error = error;
+        core_retake(f, "a");
+        core_expect(f, "watch 7", "signal 7 19", "take a /x:X", "reply 1 ok");
+        core_assert_state(f, "a", "lost /x:X lost");
+        core_exit(f, 7);
+        if (error == -1)
+                core_expect(f, "drain a /x", "changed a pid,resources", "give-back a /x",
+                            "released a guest-exited /x", "changed a state,resources");
+        else
+                core_expect(f, "released a guest-exited /x", "changed a state,pid,resources");
+}
+
+static void test_restore_lost_and_kept(void) {
+        check_restore_lost_and_kept(-1);
+        check_restore_lost_and_kept(GL_ERROR_CONFLICT);
+        check_restore_lost_and_kept(GL_ERROR_STORAGE_UNAVAILABLE);
 }
 
 static void test_restore_released(void) {
@@ -229,6 +254,7 @@ int main(int argc, char **argv) {
                 {"restore-and-exit", test_restore_and_exit},
                 {"restore-draining", test_restore_draining},
                 {"restore-lost", test_restore_lost},
+                {"restore-lost-and-kept", test_restore_lost_and_kept},
                 {"restore-released", test_restore_released},
                 {"restore-what-was-unplugged", test_restore_what_was_unplugged},
                 {"restore-what-was-being-ended", test_restore_what_was_being_ended},
