@@ -6,6 +6,7 @@
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -25,6 +26,10 @@
  *   it is open, seen or not. If a process or a loop device that can be seen has it open, the refusal says nothing;
  *   if none has, the kernel itself does.
  *
+ * Where the refusal says nothing, since some program has the image open to read it, say, the device below the file
+ * system is asked: what the guest had on its way has landed once there is a moment without writes. A busy device may
+ * have none for long; after half a minute, the time that the kernel gives a request, it is taken for granted.
+ *
  * Whoever opens the file while we have that write lease waits until we give it up, which we do at once, and
  * the kernel sends us SIGIO, whose default is to end the process: the driver makes the process ignore it.
  */
@@ -34,6 +39,9 @@ static void still_writing(GlTarget *target, char *reason) {
         g_free(target->drain_reason);
         target->drain_reason = reason;
 }
+
+/* µs */
+#define MASKED_PATIENCE (30 * (gint64) G_USEC_PER_SEC)
 
 static gboolean is_other_process(const GlHolder *holder) {
         return holder->pid != (guint32) getpid();
@@ -85,22 +93,30 @@ static gboolean is_qemu_gone(GlTarget *target, const GlFileLease *lease) {
 
 /* --- block devices --- */
 
-static gboolean is_device_idle(GlTarget *target, dev_t device, const char *sysroot) {
+static gboolean read_in_flight(dev_t device, const char *sysroot, guint64 *reads, guint64 *writes, GError **error) {
         g_autofree char *number = g_strdup_printf("%u:%u", major(device), minor(device));
         g_autofree char *path = g_build_filename(sysroot ?: "/", "sys/dev/block", number, "inflight", NULL);
-        g_autoptr(GError) error = NULL;
         g_autofree char *text = NULL;
+
+        if (!g_file_get_contents(path, &text, NULL, error))
+                return FALSE;
+        if (sscanf(text, "%" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT, reads, writes) != 2)
+                *reads = *writes = G_MAXUINT64; /* whatever it says, it is not that there is nothing */
+        return TRUE;
+}
+
+static gboolean is_device_idle(GlTarget *target, dev_t device, const char *sysroot) {
+        g_autoptr(GError) error = NULL;
         guint64 reads, writes;
 
-        if (!g_file_get_contents(path, &text, NULL, &error)) {
+        if (!read_in_flight(device, sysroot, &reads, &writes, &error)) {
                 /* A device that is gone takes no more writes. */
                 if (g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT))
                         return TRUE;
                 still_writing(target, g_strdup(error->message));
                 return FALSE;
         }
-        if (sscanf(text, "%" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT, &reads, &writes) == 2 && reads == 0 &&
-            writes == 0)
+        if (reads == 0 && writes == 0)
                 return TRUE;
 
         target->writer_seen = TRUE;
@@ -157,6 +173,23 @@ static gboolean is_open_visibly(int fd, const GlSource *source, const GlFileOpti
         return is_behind_loop_device(fd, source->canonical, options->sysroot);
 }
 
+/* TRUE where there is no such device to ask: memory, or a file system that hides its own. */
+static gboolean is_idle_below(GlTarget *target, int fd, const char *sysroot) {
+        GlFileLease *lease = target->lease;
+        gint64 now = g_get_monotonic_time();
+        guint64 reads, writes;
+        struct stat st;
+
+        if (fstat(fd, &st) < 0 || !read_in_flight(st.st_dev, sysroot, &reads, &writes, NULL) || writes == 0)
+                return TRUE;
+        if (lease->masked_since == 0)
+                lease->masked_since = now;
+        if (now - lease->masked_since >= MASKED_PATIENCE)
+                return TRUE;
+        still_writing(target, g_strdup("others have it open, and the device below has writes in flight"));
+        return FALSE;
+}
+
 static gboolean is_file_closed(GlTarget *target, int fd, const GlFileOptions *options) {
         const GlSource *source = target->source.box;
 
@@ -169,7 +202,7 @@ static gboolean is_file_closed(GlTarget *target, int fd, const GlFileOptions *op
         switch (errno) {
         case EAGAIN:
                 if (is_open_visibly(fd, source, options))
-                        return TRUE;
+                        return is_idle_below(target, fd, options->sysroot);
                 still_writing(target, g_strdup("the kernel still has it open for a process that is gone"));
                 return FALSE;
         case EINVAL:

@@ -17,6 +17,7 @@ typedef struct {
         int claim; /* -1, or the O_EXCL descriptor of a block device: never handed out */
         int next;  /* -1, or the description to which a change is about to move the locks */
         GlMode mode;
+        gint64 masked_since; /* µs, monotonic: its guest is gone, and others have it open. 0: not so */
         gboolean local; /* nobody but the kernel is asked when it is closed */
         GPtrArray *entries; /* (owned) (nullable) of GlLockspaceEntry */
         guint64 keep_key;   /* what all of these are kept under, 0: they are not */

@@ -66,10 +66,10 @@ def check_is_drained(dying):
     print(f'# granted {time.monotonic() - killed:.3f} s after the kill, with the write on the storage')
 
 
-def on_loop_and_ext4(path):
+def on_loop_and_ext4(path, *options):
     """An image on a file system on a loop device on the slow storage, with its blocks allocated: a write of the
     kernel's own that no process waits for."""
-    disk_path = mounted_ext4(loop_device(path)) / 'disk.img'
+    disk_path = mounted_ext4(loop_device(path, *options)) / 'disk.img'
     disk_path.write_bytes(bytes(4 << 20))
     must_run('sync', '--file-system', disk_path)
     return disk_path
@@ -83,6 +83,14 @@ def image_on_ext4_on_a_loop_device():
 @test
 def image_on_ext4_on_a_loop_device_with_locks_of_qemu():
     check_is_drained(Dying(on_loop_and_ext4, QEMU_LOCKS))
+
+
+@test
+def image_that_others_have_open():
+    """That the kernel still has it open does not show then. (Without a cache, reads do not wait for the write.)"""
+    dying = Dying(lambda path: on_loop_and_ext4(path, '--direct-io=on'))
+    spawn_process('sh', '-c', f'exec sleep 100 <{dying.disk}')
+    check_is_drained(dying)
 
 
 @test
