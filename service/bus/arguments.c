@@ -65,22 +65,37 @@ static gboolean check_lease_options(const GlLimits *limits, GlWanted *wanted, co
         return TRUE;
 }
 
-/* Of AcquireResource(Fd), of RegisterResourceFd, of the rest. */
-static GlOption last_option(GlCall *call, const GlWanted *wanted, gboolean with_wait) {
-        if (with_wait)
-                return (GlOption){"wait-ms", 'u', &call->arguments.wait_ms, NULL};
-        if (wanted->fd >= 0)
-                return (GlOption){"replace", 'b', &call->arguments.replace, NULL};
-        return (GlOption){};
+/* What a resource's options have besides those of its type. */
+typedef enum {
+        MORE_NOTHING,
+        MORE_WAIT,    /* wait-ms */
+        MORE_MODE,    /* mode */
+        MORE_REPLACE, /* replace */
+} More;
+
+static GlOption more_option(GlCall *call, More more) {
+        GlArguments *arguments = &call->arguments;
+
+        switch (more) {
+        case MORE_WAIT:
+                return (GlOption){"wait-ms", 'u', &arguments->wait_ms, NULL};
+        case MORE_MODE:
+                return (GlOption){"mode", 's', &arguments->mode, NULL};
+        case MORE_REPLACE:
+                return (GlOption){"replace", 'b', &arguments->replace, NULL};
+        case MORE_NOTHING:
+        default:
+                return (GlOption){};
+        }
 }
 
-static gboolean read_disk_options(GlCall *call, const GlWanted *wanted, gboolean with_wait, GError **error) {
-        const GlOption options[] = {last_option(call, wanted, with_wait), {}};
+static gboolean read_disk_options(GlCall *call, More more, GError **error) {
+        const GlOption options[] = {more_option(call, more), {}};
 
         return gl_options_read(call->message, options, error);
 }
 
-static gboolean read_lease_options(GlCall *call, GlWanted *wanted, gboolean with_wait, GError **error) {
+static gboolean read_lease_options(GlCall *call, GlWanted *wanted, More more, GError **error) {
         const GlLimits *limits = call->bus->parts.limits;
         const char *path = NULL, *lockspace = NULL;
         gboolean has_path = FALSE, has_offset = FALSE, has_lockspace = FALSE;
@@ -90,7 +105,7 @@ static gboolean read_lease_options(GlCall *call, GlWanted *wanted, gboolean with
 
         if (wanted->fd < 0)
                 options[n++] = (GlOption){"path", 's', &path, &has_path};
-        options[n] = last_option(call, wanted, with_wait);
+        options[n] = more_option(call, more);
 
         if (!gl_options_read(call->message, options, error))
                 return FALSE;
@@ -100,12 +115,11 @@ static gboolean read_lease_options(GlCall *call, GlWanted *wanted, gboolean with
         return check_lease_options(limits, wanted, path, has_path, has_offset, offset, error);
 }
 
-static gboolean read_resource_options(GlCall *call, GlWanted *wanted, gboolean with_wait, GError **error) {
+static gboolean read_resource_options(GlCall *call, GlWanted *wanted, More more, GError **error) {
         gboolean is_disk = wanted->type == GL_RESOURCE_DISK;
 
         return gl_check_resource_name(call->bus->parts.limits, wanted->type, wanted->name, error) &&
-               (is_disk ? read_disk_options(call, wanted, with_wait, error)
-                        : read_lease_options(call, wanted, with_wait, error));
+               (is_disk ? read_disk_options(call, more, error) : read_lease_options(call, wanted, more, error));
 }
 
 gboolean gl_read_resource(GlCall *call, gboolean with_fd, gboolean with_wait, GError **error) {
@@ -124,7 +138,17 @@ gboolean gl_read_resource(GlCall *call, gboolean with_fd, gboolean with_wait, GE
 
         wanted = gl_call_want(call, type, name, mode);
         wanted->fd = fd;
-        return read_resource_options(call, wanted, with_wait, error);
+        return read_resource_options(call, wanted, with_wait ? MORE_WAIT : with_fd ? MORE_REPLACE : MORE_NOTHING, error);
+}
+
+gboolean gl_read_looked_at(GlCall *call, const char *type_text, const char *name, GError **error) {
+        GlResourceType type;
+
+        if (!gl_read_type(type_text, &type, error))
+                return FALSE;
+        call->arguments.mode = "exclusive";
+        /* To know who has it one needs to be able to read it, and no more. */
+        return read_resource_options(call, gl_call_want(call, type, name, GL_MODE_READONLY), MORE_MODE, error);
 }
 
 gboolean gl_read_resource_list(GlCall *call, GError **error) {
@@ -242,6 +266,17 @@ gboolean gl_read_guest_options(GlCall *call, gboolean starts, GError **error) {
                 GUEST_OPTIONS(arguments), ACQUIRE_OPTIONS(arguments), {"keep", 'b', &arguments->keep, NULL}, {}};
 
         return gl_options_read(call->message, starts ? start : create, error) && gl_check_words(call, error);
+}
+
+gboolean gl_read_test_options(GlCall *call, GError **error) {
+        GlArguments *arguments = &call->arguments;
+        const GlOption options[] = {{"driver", 's', &arguments->driver, &arguments->has_driver},
+                                    {"require-scope", 's', &arguments->require_scope, &arguments->has_require_scope},
+                                    {"owner-uid", 'u', &arguments->owner_uid, &arguments->has_owner_uid},
+                                    PROCESS_OPTIONS(arguments),
+                                    {}};
+
+        return gl_options_read(call->message, options, error) && gl_check_words(call, error);
 }
 
 gboolean gl_read_acquire_options(GlCall *call, GError **error) {

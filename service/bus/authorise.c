@@ -28,7 +28,7 @@ static GPtrArray *new_question(GlCall *call, const char *action) {
         g_autofree char *owner = g_strdup_printf("%" G_GUINT32_FORMAT, call->owner_uid);
 
         g_ptr_array_add(question, g_strdup(action));
-        add_detail(question, "guest-uuid", call->uuid);
+        add_detail(question, "guest-uuid", call->uuid[0] ? call->uuid : NULL);
         add_detail(question, "guest-name", call->guest ? call->guest->name : call->arguments.name);
         add_detail(question, "owner-uid", owner);
         return question;
@@ -78,7 +78,9 @@ static const char *action_for(const GlCall *call) {
         if (gl_call_is_restricted(call))
                 return "manage";
         if (gl_call_uid(call) == call->owner_uid)
-                return call->method->right == GL_RIGHT_ACQUIRE ? "acquire" : NULL;
+                return call->method->right == GL_RIGHT_ACQUIRE   ? "acquire"
+                       : call->method->right == GL_RIGHT_INSPECT ? "inspect"
+                                                                 : NULL;
         return call->arguments.kill ? "revoke" : "manage";
 }
 

@@ -30,6 +30,9 @@ struct GlBus {
 /* drivers.c: the handlers of LoadDriver and UnloadDriver */
 int gl_bus_on_load_driver(sd_bus_message *message, void *bus, sd_bus_error *error);
 int gl_bus_on_unload_driver(sd_bus_message *message, void *bus, sd_bus_error *error);
+/* who.c: the handlers of WhoHolds and TestAcquire */
+int gl_bus_on_who_holds(sd_bus_message *message, void *bus, sd_bus_error *error);
+int gl_bus_on_test_acquire(sd_bus_message *message, void *bus, sd_bus_error *error);
 /* inherit.c: the handler of AcquireInherit */
 int gl_bus_on_acquire_inherit(sd_bus_message *message, void *found, sd_bus_error *error);
 /* supervisor.c: the handlers of GetSupervisorPath and GetSupervisorArgs */

@@ -20,6 +20,7 @@ typedef enum {
         GL_RIGHT_NOTHING, /* everybody may */
         GL_RIGHT_OWN,     /* to be the owner: looking, giving back */
         GL_RIGHT_CHANGE,  /* the same, but `manage` where the guest is restricted: changing its leases */
+        GL_RIGHT_INSPECT, /* the action `inspect` */
         GL_RIGHT_ACQUIRE, /* the action `acquire`, or `manage` likewise */
         GL_RIGHT_REVOKE,  /* the action `revoke`, also of the owner */
         GL_RIGHT_LOAD_DRIVER, /* about no guest: the action `load-driver`, whoever asks */
@@ -60,7 +61,8 @@ typedef struct {
         int pidfd;
         gboolean has_pid, has_pidfd;
         const char *driver, *on_lease_lost, *require_scope, *state;
-        gboolean has_on_lease_lost, has_require_scope, has_owner_uid;
+        gboolean has_driver, has_on_lease_lost, has_require_scope, has_owner_uid;
+        const char *mode; /* of what is only looked at */
         guint32 owner_uid;
         guint32 wait_ms;
         gboolean supervisor, register_only, keep, kill, drained, replace;
@@ -144,6 +146,9 @@ gboolean gl_read_type(const char *text, GlResourceType *type, GError **error);
 /* The (sss) or (ssh s) of a resource and, with WAIT, its a{sv} with wait-ms. */
 gboolean gl_read_resource(GlCall *call, gboolean with_fd, gboolean with_wait, GError **error);
 gboolean gl_read_resource_list(GlCall *call, GError **error);
+/* The options of what is only looked at, arguments.mode among them. It is opened for reading. */
+gboolean gl_read_looked_at(GlCall *call, const char *type, const char *name, GError **error);
+gboolean gl_read_test_options(GlCall *call, GError **error);
 gboolean gl_read_guest_options(GlCall *call, gboolean starts, GError **error);
 gboolean gl_read_acquire_options(GlCall *call, GError **error);
 /* Those, and "resources". */

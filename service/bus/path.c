@@ -5,14 +5,18 @@
 
 #include "core/names.h"
 
-char *gl_guest_path(const GlGuest *guest) {
+char *gl_guest_path_of(const char *uuid, guint32 owner_uid) {
         char label[37];
 
         for (guint i = 0; i < sizeof label; i++)
-                label[i] = guest->uuid[i] == '-' ? '_' : guest->uuid[i];
-        if (guest->owner_uid == 0)
+                label[i] = uuid[i] == '-' ? '_' : uuid[i];
+        if (owner_uid == 0)
                 return g_strdup_printf(GL_GUESTS_PATH "/%s", label);
-        return g_strdup_printf(GL_GUESTS_PATH "/%s_u%" G_GUINT32_FORMAT, label, guest->owner_uid);
+        return g_strdup_printf(GL_GUESTS_PATH "/%s_u%" G_GUINT32_FORMAT, label, owner_uid);
+}
+
+char *gl_guest_path(const GlGuest *guest) {
+        return gl_guest_path_of(guest->uuid, guest->owner_uid);
 }
 
 static gboolean parse_owner(const char *suffix, guint32 *owner_uid) {

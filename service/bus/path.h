@@ -10,5 +10,6 @@
 
 /* GL_GUESTS_PATH/<uuid with _ for ->, and _u<uid> for a guest of another uid than 0. */
 char *gl_guest_path(const GlGuest *guest);
+char *gl_guest_path_of(const char *uuid, guint32 owner_uid);
 /* Back again. FALSE for any path that gl_guest_path() does not make. */
 gboolean gl_guest_path_parse(const char *path, char uuid[37], guint32 *owner_uid);

@@ -44,6 +44,8 @@ void gl_op_settle_acquire(GlCore *core, GlOp *op);
 
 /* Takes op->resources, if nothing is in the way: claims them and sends the job out. Without any it grants at once. */
 void gl_op_attempt_to_take(GlCore *core, GlOp *op);
+/* Whether Acquire of GUEST may name the process that it names. */
+gboolean gl_guest_check_process(const GlGuest *guest, const GlAcquireSpec *spec, GError **error);
 /* What the caller wants besides resources. The process is watched from here on. */
 void gl_op_set_acquire_spec(GlCore *core, GlOp *op, const GlAcquireSpec *spec);
 

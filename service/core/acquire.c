@@ -156,7 +156,7 @@ static void acquire_job_done(GlCore *core, GlOp *op, GlJob *job, GPtrArray *reso
 
 /* --- the call --- */
 
-static gboolean check_process(const GlGuest *guest, const GlAcquireSpec *spec, GError **error) {
+gboolean gl_guest_check_process(const GlGuest *guest, const GlAcquireSpec *spec, GError **error) {
         GlProcessRole role = spec->supervisor ? GL_PROCESS_SUPERVISOR : GL_PROCESS_GUEST;
         const GlProcessRef *bound = &guest->processes[role];
         g_autofree char *why = NULL;
@@ -217,7 +217,7 @@ void gl_core_acquire(GlCore *core, const GlRequest *request, GlGuest *guest, con
         gl_core_enter(core, request->now, request->realtime);
         if ((!spec->register_only && !gl_core_driver_can_lease(core, guest, &error)) ||
             (spec->state && spec->state[0] && !(state = gl_state_string_parse(spec->state, &error))) ||
-            !check_process(guest, spec, &error)) {
+            !gl_guest_check_process(guest, spec, &error)) {
                 gl_core_reply_error(core, request, error);
         } else {
                 op = gl_op_new(core, &gl_acquire_kind, request, guest);

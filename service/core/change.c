@@ -13,5 +13,6 @@ void gl_change_free(GlChange *change) {
         gl_handle_unref(&change->process.handle);
         gl_job_free(change->job);
         g_clear_error(&change->error);
+        g_clear_pointer(&change->obstacles, g_ptr_array_unref);
         g_free(change);
 }

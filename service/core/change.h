@@ -67,6 +67,7 @@ typedef struct {
         GlJob *job;
         GError *error;
         guint32 pid; /* GetChild's result */
+        GPtrArray *obstacles; /* (owned) (nullable) of GlObstacle: WhoHolds's and TestAcquire's */
 } GlChange;
 
 void gl_change_free(GlChange *change);

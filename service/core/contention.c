@@ -11,32 +11,6 @@
 
 /* --- who is in the way --- */
 
-static GlObstacle *obstacle_of(GlCore *core, const GlClaim *claim) {
-        const GlResource *resource = claim->owner;
-        const GlGuest *guest = resource->guest;
-        GlObstacle *obstacle = gl_obstacle_new();
-
-        obstacle->guest_uuid = g_strdup(guest->uuid);
-        obstacle->guest_name = g_strdup(guest->name);
-        obstacle->host = g_strdup(core->host_name);
-        obstacle->name = g_strdup(resource->name);
-        obstacle->driver = g_strdup(guest->driver);
-        obstacle->pid = guest->processes[GL_PROCESS_GUEST].pid ?: guest->processes[GL_PROCESS_SUPERVISOR].pid;
-        obstacle->owner_uid = guest->owner_uid;
-        obstacle->has_mode = TRUE;
-        obstacle->mode = claim->mode;
-        obstacle->since = resource->since;
-        obstacle->generation = resource->generation;
-        if (resource->state == GL_RESOURCE_DRAINING)
-                obstacle->via = g_strdup_printf("its process has ended, but %s",
-                                                resource->drain_reason ?: "its writes perhaps not yet");
-        else if (resource->state == GL_RESOURCE_LOST)
-                obstacle->via = g_strdup("it has lost the lease, and its process still lives");
-        else if (claim->pending)
-                obstacle->via = g_strdup("its storage does not answer");
-        return obstacle;
-}
-
 static void append_sentence(char **sentences, const char *sentence) {
         char *joined = *sentences ? g_strdup_printf("%s %s", *sentences, sentence) : g_strdup(sentence);
 
@@ -64,7 +38,8 @@ GlVerdict gl_core_look_at(GlCore *core, const GlResource *resource, GlMode mode,
         obstacles = g_ptr_array_new_with_free_func((GDestroyNotify) gl_obstacle_free);
         for (guint i = 0; i < claims->len; i++) {
                 worst = MAX(worst, verdict_of(g_ptr_array_index(claims, i)));
-                g_ptr_array_add(obstacles, obstacle_of(core, g_ptr_array_index(claims, i)));
+                g_ptr_array_add(obstacles, gl_core_obstacle_of(core, g_ptr_array_index(claims, i), resource->place,
+                                                               resource->name));
         }
         sentence = gl_obstacles_to_sentence(resource->type, resource->name, obstacles);
         append_sentence(sentences, sentence);

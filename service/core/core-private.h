@@ -101,6 +101,7 @@ struct GlCore {
         GQueue changes;     /* of GlChange */
         GQueue ops;         /* of GlOp, by their links, in the order of arrival */
         GQueue outstanding; /* of GlOutstanding, oldest first */
+        GQueue looks;       /* of who.c's, oldest first */
         GPtrArray *dirty;   /* of GlGuest: properties to announce */
         guint64 last_job;
         gint64 now, realtime;
@@ -181,10 +182,13 @@ char *gl_core_why_ignored(const GlGuest *guest);
 /* --- quotas: GL_ERROR_LIMIT_EXCEEDED --- */
 /* One guest more of UID's. Where that is one too many, one that was released for long makes room if it can. */
 gboolean gl_core_check_guest_quota(GlCore *core, guint32 uid, GError **error);
+/* Whether that would succeed. */
+gboolean gl_core_has_guest_quota(GlCore *core, guint32 uid, GError **error);
 /* MORE bytes of names and paths in GUEST. */
 gboolean gl_guest_check_byte_quota(GlCore *core, const GlGuest *guest, gsize more, GError **error);
-/* OP's guest, if it would hold leases without a process. */
+/* OP's guest, if it would hold leases without a process; and GUEST, with PID or the process that it has. */
 gboolean gl_op_check_unbound_quota(GlCore *core, GlOp *op, GError **error);
+gboolean gl_guest_check_unbound_quota(GlCore *core, const GlGuest *guest, guint32 pid, GError **error);
 
 /* --- generations --- */
 guint64 gl_core_draw_generation(GlCore *core);
@@ -284,6 +288,15 @@ void gl_core_begin_audit(GlCore *core);
 void gl_core_audit_done(GlCore *core, GlJob *job);
 gboolean gl_core_is_auditing(GlCore *core, const char *driver);
 GPtrArray *gl_core_audits_new(void);
+/* --- looking at who is in the way (who.c) --- */
+/* When the next one has taken too long; G_MAXINT64: never. */
+gint64 gl_core_next_overdue_look(GlCore *core);
+void gl_core_fail_overdue_looks(GlCore *core);
+void gl_core_look_done(GlCore *core, GlJob *job);
+gboolean gl_core_is_looking(GlCore *core, const char *driver);
+void gl_core_forget_looks(GlCore *core);
+/* What is known of CLAIM, which is in the way of PLACE, known as NAME (owned by the caller). */
+GlObstacle *gl_core_obstacle_of(GlCore *core, const GlClaim *claim, const GlPlace *place, const char *name);
 
 /* --- giving back, from anywhere --- */
 /* Gives RESOURCES back in the background and drops their claims then; with REMOVE the resources go too. */

@@ -73,6 +73,7 @@ void gl_core_free(GlCore *core) {
         free_guests(core, core->guests);
         free_guests(core, core->starting);
         gl_core_forget_jobs(core);
+        gl_core_forget_looks(core);
         g_hash_table_unref(core->drivers);
         g_hash_table_unref(core->owners);
         g_hash_table_unref(core->pids);

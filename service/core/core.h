@@ -177,6 +177,25 @@ typedef struct {
 gboolean gl_core_revoke(GlCore *core, const GlRequest *request, GlGuest *guest, const GlRevocation *revocation,
                         GError **error);
 
+/* --- who is in the way; each replies with obstacles, and changes nothing --- */
+
+/* What keeps anybody from having the resource of SPEC in its mode, and who uses it. Its source opens for reading. */
+void gl_core_who_holds(GlCore *core, const GlRequest *request, const GlResourceSpec *spec);
+/* The guests of this uuid, whoever owns them: of GlObstacle (owned by the caller). */
+GPtrArray *gl_core_who_is(GlCore *core, const char *uuid);
+
+typedef struct {
+        const GlGuest *guest;      /* NULL: one that StartGuest would make, with: */
+        const char *driver;        /* NULL: the default */
+        gboolean has_require_scope;
+        GlScope require_scope;
+        GlAcquireSpec acquire;     /* only its process */
+} GlTestSpec;
+
+/* What Acquire of the guest would run into, if the resources were registered in the modes of their specs. */
+void gl_core_test_acquire(GlCore *core, const GlRequest *request, const GlTestSpec *test,
+                          const GlResourceSpec *resources, guint n_resources);
+
 /* --- what happens by itself; NOW as in a request --- */
 
 void gl_core_job_done(GlCore *core, GlJob *job, gint64 now, gint64 realtime);

@@ -204,6 +204,11 @@ gboolean gl_core_remove_driver(GlCore *core, const char *name, GError **error) {
                             "The driver \"%s\" is in use: it is just looking after leases that have ended.", name);
                 return FALSE;
         }
+        if (users.n == 0 && gl_core_is_looking(core, name)) {
+                g_set_error(error, GL_ERROR, GL_ERROR_DRIVER_IN_USE,
+                            "The driver \"%s\" is in use: it is just looking at who is in the way of somebody.", name);
+                return FALSE;
+        }
         if (users.n == 0) {
                 g_hash_table_remove(core->drivers, name);
                 return TRUE;

@@ -26,6 +26,7 @@ void gl_job_free(GlJob *job) {
                 g_free(target->drain_reason);
                 g_free(target->held_open_by);
                 g_free(target->loss_message);
+                g_clear_pointer(&target->obstacles, g_ptr_array_unref);
         }
         g_free(job->targets);
         g_free(job->driver);

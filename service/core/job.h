@@ -38,6 +38,11 @@ typedef enum {
          * `held_open_by`. Cannot fail. Targets may be of several guests, and be given back or changed meanwhile.
          */
         GL_JOB_AUDIT,
+        /*
+         * Who would keep TAKE from each target, all of them? Takes nothing. Sets `obstacles`, `size` and `mtime` of each;
+         * fails where TAKE would with anything but a conflict.
+         */
+        GL_JOB_LOOK,
 } GlJobKind;
 
 typedef enum {
@@ -119,6 +124,7 @@ typedef struct {
         GlWhereabouts whereabouts;
         GlLossReason loss;  /* with GL_FOUND_LOST */
         char *loss_message; /* (owned) (nullable) a sentence, with GL_FOUND_LOST */
+        GPtrArray *obstacles; /* (owned) (nullable) of GlObstacle: by LOOK */
 } GlTarget;
 
 struct GlJob {
@@ -131,6 +137,7 @@ struct GlJob {
         guint32 holder_pid;  /* 0: the guest has no live process, so that a QEMU on the image is somebody else's */
         guint32 supervisor_pid; /* 0: none, or it is the holder itself; it may have the lock descriptors too */
         gboolean guest_to_come; /* the holder is a supervisor that has no guest yet: a QEMU is somebody else's, too */
+        gboolean with_users; /* LOOK: also those who use it without keeping anybody from a lease */
         gboolean adopting;   /* TAKE after a restart of the service, for a guest that already runs */
         gint64 realtime;     /* µs, CLOCK_REALTIME, when it was made */
         /* TAKE that is not adopting, and CHANGE_MODE: larger than any that the core has granted. */

@@ -20,6 +20,7 @@ void gl_obstacle_free(GlObstacle *obstacle) {
         g_free(obstacle->name);
         g_free(obstacle->driver);
         g_free(obstacle->via);
+        g_free(obstacle->wanted);
         g_free(obstacle);
 }
 

@@ -17,12 +17,20 @@ typedef struct {
         char *name;   /* as the holder registered it */
         char *driver; /* the driver of the lease that is in the way */
         char *via;    /* in words, what else makes it stand in the way */
+        char *wanted; /* where several resources were asked about: the one that it is in the way of */
         guint32 pid;
+        gboolean has_owner; /* it is a guest of this service, */
         guint32 owner_uid;
+        gboolean has_object; /* and to be seen on the bus */
         gboolean has_mode;
         GlMode mode;
+        gboolean has_scope;
+        GlScope scope;
         gint64 since; /* µs, CLOCK_REALTIME */
         guint64 generation;
+        gboolean has_host_number; /* by a lock of another service, or of an earlier life of this one */
+        guint32 host_number;
+        gboolean own; /* a lock of this service's host: if the table has the place, it knows better whose it is */
 } GlObstacle;
 
 GlObstacle *gl_obstacle_new(void);

@@ -373,8 +373,13 @@ void gl_core_job_done(GlCore *core, GlJob *job, gint64 now, gint64 realtime) {
         GlOp *op;
 
         gl_core_enter(core, now, realtime);
-        if ((job->kind == GL_JOB_CHECK || job->kind == GL_JOB_AUDIT) && !job->guest_uuid) { /* of all guests together */
-                (job->kind == GL_JOB_CHECK ? gl_core_check_done : gl_core_audit_done)(core, job);
+        if (!job->guest_uuid) { /* no operation's */
+                if (job->kind == GL_JOB_LOOK)
+                        gl_core_look_done(core, job);
+                else if (job->kind == GL_JOB_AUDIT)
+                        gl_core_audit_done(core, job);
+                else
+                        gl_core_check_done(core, job);
                 gl_core_leave(core);
                 return;
         }
@@ -448,7 +453,7 @@ static void earlier(gint64 *next, gint64 at) {
 }
 
 gint64 gl_core_next_tick(GlCore *core) {
-        gint64 next = gl_core_next_check(core);
+        gint64 next = MIN(gl_core_next_check(core), gl_core_next_overdue_look(core));
 
         earlier(&next, core->save_at);
         for (GList *link = core->outstanding.head; link; link = link->next) {
@@ -479,6 +484,7 @@ static const char *what_follows(GlJobKind kind) {
         case GL_JOB_DRAIN:
         case GL_JOB_CHECK:
         case GL_JOB_AUDIT:
+        case GL_JOB_LOOK:
                 return "Nothing has been changed.";
         case GL_JOB_TAKE:
         case GL_JOB_CHANGE_MODE:
@@ -509,6 +515,7 @@ void gl_core_tick(GlCore *core, gint64 now, gint64 realtime) {
                 gl_core_begin_check(core);
         if (core->save_at != 0 && core->save_at <= core->now)
                 gl_core_save_again(core);
+        gl_core_fail_overdue_looks(core);
         for (GList *link = core->outstanding.head; link; link = link->next) {
                 GlOutstanding *outstanding = link->data;
 

@@ -25,7 +25,7 @@ void gl_limits_set_defaults(GlLimits *limits) {
 /* --- guests --- */
 
 /* An owner at his cap loses the guest that has been released for longest: it holds nothing and runs nothing. */
-static gboolean make_room(GlCore *core, guint32 uid) {
+static GlGuest *find_oldest(GlCore *core, guint32 uid) {
         GPtrArray *guests = gl_core_guests_of(core, uid);
         GlGuest *oldest = NULL;
 
@@ -39,39 +39,53 @@ static gboolean make_room(GlCore *core, guint32 uid) {
                 if (!oldest || data->released_at < gl_guest_data(oldest)->released_at)
                         oldest = guest;
         }
-        if (!oldest)
+        return oldest;
+}
+
+static gboolean is_at_cap(GlCore *core, guint32 uid) {
+        GPtrArray *guests = gl_core_guests_of(core, uid);
+
+        return uid != 0 && guests && guests->len >= core->limits.guests_per_uid;
+}
+
+static gboolean is_full(GlCore *core) {
+        return g_hash_table_size(core->guests) + g_hash_table_size(core->starting) >= core->limits.guests;
+}
+
+gboolean gl_core_has_guest_quota(GlCore *core, guint32 uid, GError **error) {
+        gboolean at_cap = is_at_cap(core, uid);
+
+        if ((!at_cap && !is_full(core)) || find_oldest(core, uid))
+                return TRUE;
+        if (at_cap)
+                g_set_error(error, GL_ERROR, GL_ERROR_LIMIT_EXCEEDED,
+                            "User %" G_GUINT32_FORMAT " has %u guests already, the most that is allowed; free one "
+                            "first.",
+                            uid, gl_core_guests_of(core, uid)->len);
+        else
+                g_set_error(error, GL_ERROR, GL_ERROR_LIMIT_EXCEEDED,
+                            "This host has %u guests already, the most that is allowed (MaxGuests).",
+                            core->limits.guests);
+        return FALSE;
+}
+
+static gboolean make_room(GlCore *core, guint32 uid, GError **error) {
+        if (!gl_core_has_guest_quota(core, uid, error))
                 return FALSE;
-        gl_guest_remove(core, oldest);
+        gl_guest_remove(core, find_oldest(core, uid));
         return TRUE;
 }
 
 gboolean gl_core_check_guest_quota(GlCore *core, guint32 uid, GError **error) {
-        GPtrArray *guests = gl_core_guests_of(core, uid);
-
-        if (uid != 0 && guests && guests->len >= core->limits.guests_per_uid && !make_room(core, uid)) {
-                g_set_error(error, GL_ERROR, GL_ERROR_LIMIT_EXCEEDED,
-                            "User %" G_GUINT32_FORMAT " has %u guests already, the most that is allowed; free one "
-                            "first.",
-                            uid, guests->len);
-                return FALSE;
-        }
-        if (g_hash_table_size(core->guests) + g_hash_table_size(core->starting) >= core->limits.guests &&
-            !make_room(core, uid)) {
-                g_set_error(error, GL_ERROR, GL_ERROR_LIMIT_EXCEEDED,
-                            "This host has %u guests already, the most that is allowed (MaxGuests).",
-                            core->limits.guests);
-                return FALSE;
-        }
-        return TRUE;
+        return (!is_at_cap(core, uid) || make_room(core, uid, error)) &&
+               (!is_full(core) || make_room(core, uid, error));
 }
 
-gboolean gl_op_check_unbound_quota(GlCore *core, GlOp *op, GError **error) {
-        const GlGuest *guest = op->guest;
+gboolean gl_guest_check_unbound_quota(GlCore *core, const GlGuest *guest, guint32 pid, GError **error) {
         GPtrArray *guests = gl_core_guests_of(core, guest->owner_uid);
         guint n = 0;
 
-        if (guest->owner_uid == 0 || op->process.pid != 0 || gl_guest_has_process(guest) ||
-            guest->state == GL_GUEST_HELD)
+        if (guest->owner_uid == 0 || pid != 0 || gl_guest_has_process(guest) || guest->state == GL_GUEST_HELD)
                 return TRUE;
         for (guint i = 0; guests && i < guests->len; i++) {
                 const GlGuest *other = g_ptr_array_index(guests, i);
@@ -85,6 +99,10 @@ gboolean gl_op_check_unbound_quota(GlCore *core, GlOp *op, GError **error) {
                     "allowed; name the guest's process with the option \"pid\".",
                     guest->owner_uid, n);
         return FALSE;
+}
+
+gboolean gl_op_check_unbound_quota(GlCore *core, GlOp *op, GError **error) {
+        return gl_guest_check_unbound_quota(core, op->guest, op->process.pid, error);
 }
 
 /* --- strings --- */

@@ -42,6 +42,8 @@ typedef struct {
          *             is done; what it needs of them it looks at in the order in which jobs were started.
          * AUDIT       the leases themselves are looked at in start() alone, since they may be given back or changed by
          *             jobs that are started before it is done. A driver that cannot tell says nothing.
+         * LOOK        has no effect that anybody could notice. What it meets of this service's own leases is `own`, or
+         *             has the pid of a guest: the core knows those.
          */
         void (*start)(GlDriver *driver, GlJob *job, GlJobDone done, gpointer user_data);
 

@@ -74,6 +74,7 @@ static void find_obstacles(Fake *fake, const GlTarget *target, GPtrArray *obstac
                 obstacle->command = g_strdup(hold->command);
                 obstacle->has_mode = TRUE;
                 obstacle->mode = hold->mode;
+                obstacle->own = hold->pid == 0;
                 obstacle->via = g_strdup(hold->pid ? "a stranger" : "another lease");
                 g_ptr_array_add(obstacles, obstacle);
         }
@@ -193,6 +194,18 @@ static void check(Fake *fake, GlJob *job) {
         }
 }
 
+static void look(Fake *fake, GlJob *job) {
+        if (!check_targets(fake, job))
+                return;
+        for (guint i = 0; i < job->n_targets; i++) {
+                GlTarget *target = &job->targets[i];
+
+                target->obstacles = g_ptr_array_new_with_free_func((GDestroyNotify) gl_obstacle_free);
+                find_obstacles(fake, target, target->obstacles);
+                inspect(target);
+        }
+}
+
 static void do_job(Fake *fake, GlJob *job) {
         switch (job->kind) {
         case GL_JOB_TAKE:
@@ -215,13 +228,17 @@ static void do_job(Fake *fake, GlJob *job) {
         case GL_JOB_CHECK:
                 check(fake, job);
                 break;
+        case GL_JOB_LOOK:
+                look(fake, job);
+                break;
         case GL_JOB_AUDIT:
                 break;
         }
 }
 
 static void log_job(Fake *fake, const GlJob *job) {
-        static const char *const kinds[] = {"take", "give-back", "change-mode", "drain", "inspect", "check", "audit"};
+        static const char *const kinds[] = {"take",    "give-back", "change-mode", "drain",
+                                            "inspect", "check",     "audit",       "look"};
 
         g_string_append(fake->log, kinds[job->kind]);
         for (guint i = 0; i < job->n_targets; i++)

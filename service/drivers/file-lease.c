@@ -33,7 +33,7 @@ static void close_fd(int *fd) {
 
 /* --- locks and claims --- */
 
-static GlLockLayout layout_of(const GlTarget *target, const GlFileOptions *options) {
+GlLockLayout gl_file_lease_layout(const GlTarget *target, const GlFileOptions *options) {
         return (GlLockLayout){
                 .owner = target->type == GL_RESOURCE_DISK ? GL_BYTE_OWNER : target->place->extent.start,
                 .disk = target->type == GL_RESOURCE_DISK,
@@ -47,7 +47,7 @@ static gboolean check_qemu(int fd, const GlTarget *target, const GlLockLayout *l
 
         if (layout->disk)
                 r = gl_locks_look_for_qemu(fd, target->mode, &conflict);
-        return gl_file_verdict_heed_locks(verdict, r, fd, target, layout, &conflict);
+        return gl_file_verdict_heed_locks(verdict, r, fd, target, layout, TRUE, &conflict);
 }
 
 static gboolean needs_claim(const GlTarget *target) {
@@ -83,7 +83,7 @@ static gboolean claim(int fd, const GlTarget *target, const GlFileOptions *optio
 
 /* --- what it is --- */
 
-static gboolean look_at_image(int fd, GlTarget *target, GError **error) {
+gboolean gl_file_lease_look_at_image(int fd, GlTarget *target, GError **error) {
         struct stat st;
         guint64 size;
 
@@ -121,7 +121,7 @@ static GlScope scope_of(const GlSource *source, const GlFacts *kept, const char 
         }
 }
 
-static gboolean check_scope(const GlTarget *target, const GlFacts *kept, GError **error) {
+gboolean gl_file_lease_check_scope(const GlTarget *target, const GlFacts *kept, GError **error) {
         const char *reason;
         GlScope scope = scope_of(target->source.box, kept, &reason);
         g_autofree char *name = NULL;
@@ -148,19 +148,19 @@ static gboolean has_locks(const GlTarget *target) {
 /* Everything between opening and having it. FD stays the caller's to close; the claim comes last. */
 static gboolean lock_and_claim(int fd, int *claimed, GlTarget *target, const GlFileOptions *options,
                                gboolean look_for_qemu, GlFileVerdict *verdict) {
-        GlLockLayout layout = layout_of(target, options);
+        GlLockLayout layout = gl_file_lease_layout(target, options);
         GlLockConflict conflict;
         GError *error = NULL;
         int r;
 
         if (has_locks(target)) {
                 r = gl_locks_take(fd, &layout, target->mode, &conflict);
-                if (!gl_file_verdict_heed_locks(verdict, r, fd, target, &layout, &conflict))
+                if (!gl_file_verdict_heed_locks(verdict, r, fd, target, &layout, look_for_qemu, &conflict))
                         return FALSE;
                 if (look_for_qemu && !check_qemu(fd, target, &layout, verdict))
                         return FALSE;
         }
-        if (!look_at_image(fd, target, &error)) {
+        if (!gl_file_lease_look_at_image(fd, target, &error)) {
                 gl_file_verdict_add_error(verdict, error);
                 return FALSE;
         }
@@ -191,7 +191,7 @@ gboolean gl_file_lease_take(GlTarget *target, const GlFileOptions *options, cons
         GError *error = NULL;
         int fd = -1, claimed = -1;
 
-        if (check_scope(target, kept, &error))
+        if (gl_file_lease_check_scope(target, kept, &error))
                 fd = gl_source_open(target->source.box, target->mode, &error);
         if (fd < 0) {
                 gl_file_verdict_add_error(verdict, error);
@@ -218,7 +218,7 @@ static gboolean is_of(int fd, const GlTarget *target) {
 
 gboolean gl_file_lease_resume(GlTarget *target, const GlFileOptions *options, const GlFacts *kept, int fd, int claimed,
                               GlFileVerdict *verdict) {
-        GlLockLayout layout = layout_of(target, options);
+        GlLockLayout layout = gl_file_lease_layout(target, options);
         GlLockConflict conflict = {0};
         gboolean done = is_of(fd, target), with_holder = target->kept_by == GL_KEPT_BY_HOLDER;
         int r = 0;
@@ -226,13 +226,13 @@ gboolean gl_file_lease_resume(GlTarget *target, const GlFileOptions *options, co
         if (done && has_locks(target))
                 r = gl_locks_resume(fd, &layout, target->mode, &conflict);
         if (r == -EAGAIN)
-                done = gl_file_verdict_heed_locks(verdict, r, fd, target, &layout, &conflict);
+                done = gl_file_verdict_heed_locks(verdict, r, fd, target, &layout, FALSE, &conflict);
         if (!done) {
                 close_fd(&claimed);
                 close_fd(&fd);
                 return FALSE;
         }
-        (void) look_at_image(fd, target, NULL);
+        (void) gl_file_lease_look_at_image(fd, target, NULL);
         if (needs_claim(target) && claimed < 0)
                 (void) claim(fd, target, options, &claimed, verdict);
         gl_file_verdict_clear(verdict);
@@ -244,7 +244,7 @@ gboolean gl_file_lease_resume(GlTarget *target, const GlFileOptions *options, co
 
 void gl_file_lease_look(const GlTarget *target, const GlFileOptions *options, gboolean look_for_qemu,
                         GlFileVerdict *verdict) {
-        GlLockLayout layout = layout_of(target, options);
+        GlLockLayout layout = gl_file_lease_layout(target, options);
         GlLockConflict conflict;
         GError *error = NULL;
         int fd, r;
@@ -258,7 +258,7 @@ void gl_file_lease_look(const GlTarget *target, const GlFileOptions *options, gb
         }
 
         r = gl_locks_look(fd, &layout, target->mode, &conflict);
-        if (gl_file_verdict_heed_locks(verdict, r, fd, target, &layout, &conflict) && look_for_qemu)
+        if (gl_file_verdict_heed_locks(verdict, r, fd, target, &layout, look_for_qemu, &conflict) && look_for_qemu)
                 (void) check_qemu(fd, target, &layout, verdict);
         close_fd(&fd);
 }
@@ -282,7 +282,7 @@ gboolean gl_file_lease_open_next(GlTarget *target, GlFileVerdict *verdict) {
 static gboolean change_locks(int new, int *claimed, const GlTarget *target, const GlFileOptions *options,
                              gboolean look_for_qemu, GlFileVerdict *verdict) {
         const GlFileLease *lease = target->lease;
-        GlLockLayout layout = layout_of(target, options);
+        GlLockLayout layout = gl_file_lease_layout(target, options);
         GlLockConflict conflict;
         int r;
 
@@ -294,7 +294,7 @@ static gboolean change_locks(int new, int *claimed, const GlTarget *target, cons
                 return FALSE;
 
         r = gl_locks_change(lease->fd, new, &layout, lease->mode, target->mode, &conflict);
-        return gl_file_verdict_heed_locks(verdict, r, new, target, &layout, &conflict);
+        return gl_file_verdict_heed_locks(verdict, r, new, target, &layout, look_for_qemu, &conflict);
 }
 
 gboolean gl_file_lease_change(GlTarget *target, const GlFileOptions *options, gboolean look_for_qemu,
@@ -374,12 +374,12 @@ gboolean gl_file_lease_inspect(GlTarget *target, GError **error) {
         int fd;
 
         if (lease)
-                return look_at_image(lease->fd, target, error);
+                return gl_file_lease_look_at_image(lease->fd, target, error);
 
         fd = gl_source_open(target->source.box, GL_MODE_READONLY, error);
         if (fd < 0)
                 return FALSE;
-        done = look_at_image(fd, target, error);
+        done = gl_file_lease_look_at_image(fd, target, error);
         close_fd(&fd);
         return done;
 }

@@ -65,6 +65,10 @@ void gl_file_lease_leave(GlFileLease *lease);
 /* On any thread. What is still looked at when it is given back has no descriptors any more. */
 GlFileLease *gl_file_lease_ref(GlFileLease *lease);
 void gl_file_lease_unref(gpointer lease);
+/* What of the lock bytes TARGET uses; whether its scope is wide enough; its size and mtime, by FD. */
+GlLockLayout gl_file_lease_layout(const GlTarget *target, const GlFileOptions *options);
+gboolean gl_file_lease_check_scope(const GlTarget *target, const GlFacts *kept, GError **error);
+gboolean gl_file_lease_look_at_image(int fd, GlTarget *target, GError **error);
 
 /* Sets size and mtime, of a lease or of what is not held. */
 gboolean gl_file_lease_inspect(GlTarget *target, GError **error);

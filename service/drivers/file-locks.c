@@ -255,13 +255,39 @@ int gl_locks_look_for_qemu(int fd, GlMode mode, GlLockConflict *conflict) {
         return r;
 }
 
+int gl_locks_look_at_all(int fd, const GlLockLayout *layout, GlMode mode, gboolean for_qemu,
+                         GlLockConflict met[GL_LOCKS_MAX_MET]) {
+        const struct {
+                guint64 byte;
+                short type;
+                gboolean wanted;
+        } looks[] = {
+                {layout->owner, owner_type(mode), TRUE},
+                {opposite_mark_of(mode), F_WRLCK, layout->disk && mode != GL_MODE_EXCLUSIVE},
+                {GL_BYTE_QEMU_WRITES, F_WRLCK, layout->disk && for_qemu && mode != GL_MODE_SHARED},
+                {GL_BYTE_QEMU_NO_WRITER, F_WRLCK, layout->disk && for_qemu && mode != GL_MODE_READONLY},
+                {GL_BYTE_NEXT, mode == GL_MODE_READONLY ? F_RDLCK : F_WRLCK, layout->disk},
+        };
+        int n = 0, r;
+
+        for (guint i = 0; i < G_N_ELEMENTS(looks); i++) {
+                if (!looks[i].wanted)
+                        continue;
+                r = look_at(fd, looks[i].type, looks[i].byte, &met[n]);
+                if (r < 0 && r != -EAGAIN)
+                        return r;
+                n += r == -EAGAIN;
+        }
+        return n;
+}
+
 gboolean gl_locks_has_host(int fd, guint32 host_number) {
         guint64 byte = GL_BYTE_HOST + host_number;
 
         return gl_locks_look_at_range(fd, byte, byte, NULL) == -EAGAIN;
 }
 
-int gl_locks_look_at_range(int fd, guint64 first, guint64 last, guint64 *byte) {
+int gl_locks_find_in_range(int fd, guint64 first, guint64 last, GlHeldRange *range) {
         struct flock lock;
         int r;
 
@@ -269,7 +295,19 @@ int gl_locks_look_at_range(int fd, guint64 first, guint64 last, guint64 *byte) {
         if (r < 0 || lock.l_type == F_UNLCK)
                 return r;
 
-        if (byte)
-                *byte = MAX((guint64) lock.l_start, first);
+        *range = (GlHeldRange){
+                .first = MAX((guint64) lock.l_start, first),
+                .last = lock.l_len == 0 ? last : MIN((guint64) lock.l_start + (guint64) lock.l_len - 1, last),
+                .write = lock.l_type == F_WRLCK,
+        };
         return -EAGAIN;
+}
+
+int gl_locks_look_at_range(int fd, guint64 first, guint64 last, guint64 *byte) {
+        GlHeldRange range;
+        int r = gl_locks_find_in_range(fd, first, last, &range);
+
+        if (r == -EAGAIN && byte)
+                *byte = range.first;
+        return r;
 }

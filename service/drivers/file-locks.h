@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include "core/types.h"
+#include "drivers/holders.h"
 
 /* The bytes of an image that mean something. Nobody reads or writes data by these locks. */
 #define GL_BYTE_OWNER          G_GUINT64_CONSTANT(0) /* as virtlockd has it */
@@ -71,8 +72,18 @@ int gl_locks_look(int fd, const GlLockLayout *layout, GlMode mode, GlLockConflic
 /* Does a QEMU use the image in a way that MODE does not go with? Always brief: qemu-img comes and goes. */
 int gl_locks_look_for_qemu(int fd, GlMode mode, GlLockConflict *conflict);
 
+/*
+ * All that FD's description would run into in MODE, with the byte NEXT, and with a QEMU's where FOR_QEMU: sets MET to
+ * it, and returns how many, or a negative errno. Takes nothing.
+ */
+#define GL_LOCKS_MAX_MET 8
+int gl_locks_look_at_all(int fd, const GlLockLayout *layout, GlMode mode, gboolean for_qemu,
+                         GlLockConflict met[GL_LOCKS_MAX_MET]);
+
 /* Does another description than FD's hold the byte of that host? */
 gboolean gl_locks_has_host(int fd, guint32 host_number);
 
 /* Does anybody but FD's description hold a lock on [FIRST, LAST]? BYTE (nullable) is set to the first one found. */
 int gl_locks_look_at_range(int fd, guint64 first, guint64 last, guint64 *byte);
+/* The same, and RANGE is what of [FIRST, LAST] one of those locks has, not always the first. */
+int gl_locks_find_in_range(int fd, guint64 first, guint64 last, GlHeldRange *range);

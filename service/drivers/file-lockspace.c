@@ -35,8 +35,9 @@ GlLockspaceEntry *gl_lockspace_entry_new(const char *directory, const char *stor
                                          GlTarget *target) {
         GlLockspaceEntry *entry = g_new0(GlLockspaceEntry, 1);
 
-        *entry = (GlLockspaceEntry){.n_refs = 1, .directory = directory, .storage = g_strdup(storage), .name = g_strdup(name),
-                                    .target = target, .fd = -1, .directory_fd = -1};
+        *entry = (GlLockspaceEntry){.n_refs = 1, .directory = directory, .storage = g_strdup(storage),
+                                    .name = g_strdup(name), .target = target, .fd = -1, .directory_fd = -1,
+                                    .met = g_ptr_array_new_with_free_func((GDestroyNotify) gl_obstacle_free)};
         return entry;
 }
 
@@ -51,6 +52,7 @@ void gl_lockspace_entry_unref(gpointer data) {
         if (!g_atomic_int_dec_and_test(&entry->n_refs))
                 return;
         gl_lockspace_leave(entry);
+        g_ptr_array_unref(entry->met);
         g_free(entry->storage);
         g_free(entry->name);
         g_free(entry);
@@ -252,13 +254,20 @@ static gboolean write_record(const GlLockspaceEntry *entry, const GlJob *job, co
 
 /* --- who is in the way --- */
 
+static gboolean is_of_record(const GlLockspaceEntry *entry, const GlObstacle *obstacle,
+                             const GlLockspaceRecord *record) {
+        if (obstacle->has_host_number)
+                return obstacle->host_number == record->host_number;
+        return obstacle->pid == 0 && gl_locks_has_host(entry->fd, record->host_number);
+}
+
 /* The record says who it is, if the lock of its host is there; more is not to be had from another host's kernel. */
 static void name_holder(const GlLockspaceEntry *entry, GlObstacle *obstacle) {
         g_autofree char *directory = gl_quote(entry->directory), *via = g_steal_pointer(&obstacle->via);
         g_autoptr(GlLockspaceRecord) record = NULL;
         g_autoptr(GError) error = NULL;
 
-        if (!read_record(entry, &record, &error) || !record || !gl_locks_has_host(entry->fd, record->host_number)) {
+        if (!read_record(entry, &record, &error) || !record || !is_of_record(entry, obstacle, record)) {
                 obstacle->via = g_strdup_printf("in the lockspace directory %s, %s", directory,
                                                 via ?: "its lock file is locked");
                 return;
@@ -280,6 +289,7 @@ static void name_holder(const GlLockspaceEntry *entry, GlObstacle *obstacle) {
 static gboolean heed_locks(const GlLockspaceEntry *entry, int r, const GlFileOptions *options,
                            const GlLockConflict *conflict, GlFileVerdict *verdict) {
         GlLockLayout layout = layout_of(options);
+        g_autoptr(GPtrArray) holders = NULL;
         GPtrArray *obstacles;
 
         if (r == 0)
@@ -289,7 +299,9 @@ static gboolean heed_locks(const GlLockspaceEntry *entry, int r, const GlFileOpt
                 return FALSE;
         }
         obstacles = g_ptr_array_new_with_free_func((GDestroyNotify) gl_obstacle_free);
-        gl_file_obstacles_add_lock(obstacles, entry->fd, &layout, conflict);
+        (void) gl_file_obstacles_add_locks(obstacles, entry->fd, &layout, entry->target->mode, FALSE, &holders);
+        if (obstacles->len == 0)
+                gl_file_obstacles_add_lock(obstacles, entry->fd, &layout, conflict);
         for (guint i = 0; i < obstacles->len; i++)
                 name_holder(entry, g_ptr_array_index(obstacles, i));
         gl_file_verdict_add_conflict(verdict, entry->target, obstacles, conflict->brief);
@@ -421,6 +433,24 @@ void gl_lockspace_look(GlLockspaceEntry *entry, const GlFileOptions *options, Gl
                 (void) heed_locks(entry, gl_locks_look(entry->fd, &layout, entry->target->mode, &conflict), options,
                                   &conflict, verdict);
         gl_lockspace_leave(entry);
+}
+
+gboolean gl_lockspace_look_at_all(GlLockspaceEntry *entry, const GlFileOptions *options, GError **error) {
+        GlLockLayout layout = layout_of(options);
+        g_autoptr(GPtrArray) holders = NULL;
+        gboolean done = open_directory(entry, error);
+        int r = 0;
+
+        if (done && open_file(entry, 0, NULL))
+                r = gl_file_obstacles_add_locks(entry->met, entry->fd, &layout, entry->target->mode, FALSE, &holders);
+        for (guint i = 0; i < entry->met->len; i++)
+                name_holder(entry, g_ptr_array_index(entry->met, i));
+        if (r < 0) {
+                g_propagate_error(error, new_file_error(entry, "", "looked at", g_strerror(-r)));
+                done = FALSE;
+        }
+        gl_lockspace_leave(entry);
+        return done;
 }
 
 /* --- changing, and the ends --- */

@@ -27,6 +27,7 @@ typedef struct {
         gboolean is_changed; /* from held_mode to mode */
         GlFacts facts;       /* of the directory */
         GlRecorded recorded; /* what its record said */
+        GPtrArray *met;      /* (owned) of GlObstacle: whom a look has met */
 } GlLockspaceEntry;
 
 GlLockspaceEntry *gl_lockspace_entry_new(const char *directory, const char *storage, const char *name,
@@ -44,6 +45,9 @@ gboolean gl_lockspace_enter(GlLockspaceEntry *entry, const GlJob *job, const GlF
                             GlFileVerdict *verdict);
 /* Takes nothing, and adds to VERDICT who would be in the way. */
 void gl_lockspace_look(GlLockspaceEntry *entry, const GlFileOptions *options, GlFileVerdict *verdict);
+
+/* Likewise, adds everybody who is to entry->met. FALSE: nobody could take it at all. */
+gboolean gl_lockspace_look_at_all(GlLockspaceEntry *entry, const GlFileOptions *options, GError **error);
 
 /* Turns target->held_mode into target->mode; on success it is begun, and to be settled or reverted. */
 gboolean gl_lockspace_change(GlLockspaceEntry *entry, const GlFileOptions *options, GlFileVerdict *verdict);

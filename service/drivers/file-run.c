@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "drivers/file-run.h"
 
+#include "drivers/lockspace-names.h"
+
 /* --- making and ending --- */
 
 static int compare_targets(gconstpointer a, gconstpointer b) {
@@ -131,4 +133,58 @@ void gl_run_lockspaces(GlRun *run, const GlRunStep *step) {
                 add_item(run, entry->storage, entry);
         }
         submit_groups(run);
+}
+
+/* --- entries in lockspace directories --- */
+
+static void add_entries_of(GlRun *run, GlTarget *target) {
+        const char *const *lockspaces = run->options->lockspaces;
+        g_autoptr(GPtrArray) names = gl_lockspace_names(target->source.box, target->by_descriptor, run->options);
+
+        for (guint i = 0; i < names->len; i++) {
+                const GlLockspaceName *name = g_ptr_array_index(names, i);
+                const char *directory = lockspaces[name->kind];
+                g_autofree char *storage = gl_workers_storage_of(run->workers, directory);
+
+                g_ptr_array_add(run->entries, gl_lockspace_entry_new(directory, storage, name->name, target));
+        }
+}
+
+void gl_run_add_entries(GlRun *run) {
+        for (guint i = 0; i < run->targets->len; i++) {
+                GlTarget *target = g_ptr_array_index(run->targets, i);
+
+                if (target->type == GL_RESOURCE_DISK)
+                        add_entries_of(run, target);
+        }
+}
+
+/* What its mount says of a directory's locks is known here alone. */
+void gl_run_heed_mounts(GlRun *run) {
+        GlMountTable *mounts = gl_workers_mounts(run->workers);
+
+        for (guint i = 0; i < run->entries->len; i++) {
+                GlLockspaceEntry *entry = g_ptr_array_index(run->entries, i);
+
+                gl_facts_heed_mount(&entry->facts, gl_mount_table_find(mounts, entry->directory));
+                entry->local = entry->facts.kind == GL_STORAGE_LOCAL;
+        }
+}
+
+/* Where TARGET is kept besides: in a directory that is shared, if there is one. */
+const GlFacts *gl_run_where_kept(const GlRun *run, const GlTarget *target) {
+        const GlFacts *kept = NULL;
+
+        for (guint i = 0; i < run->entries->len; i++) {
+                const GlLockspaceEntry *entry = g_ptr_array_index(run->entries, i);
+
+                if (entry->target == target && (!kept || entry->facts.kind == GL_STORAGE_SHARED))
+                        kept = &entry->facts;
+        }
+        return kept;
+}
+
+void gl_run_drop_entries(GlRun *run) {
+        g_ptr_array_set_free_func(run->entries, gl_lockspace_entry_unref);
+        g_ptr_array_set_size(run->entries, 0);
 }

@@ -51,6 +51,7 @@ struct GlRun {
         GArray *recovered;  /* (owned) of GlRecovered */
         GArray *keys;       /* (owned) of guint64: what is kept, and is not to be any more in the end */
         GlFileVerdict verdict;
+        void (*looked)(GlRun *run); /* of a LOOK: what follows */
 
         /* The step that is under way. */
         const GlRunStep *step;
@@ -65,6 +66,14 @@ void gl_run_free(GlRun *run);
 /* Begins a step, with the targets for which WANTED (nullable) is true, or with all entries. */
 void gl_run_images(GlRun *run, const GlRunStep *step, gboolean (*wanted)(const GlTarget *target));
 void gl_run_lockspaces(GlRun *run, const GlRunStep *step);
+
+/* Makes the entries that the targets have, not opened yet; and drops them, closing what is open. */
+void gl_run_add_entries(GlRun *run);
+void gl_run_drop_entries(GlRun *run);
+/* When the directories have been looked at: what their mounts say of the reach of locks, which the loop knows alone. */
+void gl_run_heed_mounts(GlRun *run);
+/* Where TARGET is kept besides: in a directory that is shared, if there is one. (nullable) */
+const GlFacts *gl_run_where_kept(const GlRun *run, const GlTarget *target);
 
 /* A refused() that makes the error the group's. */
 void gl_run_refuse(GlRunGroup *group, GError *error);

@@ -67,7 +67,8 @@ GError *gl_file_error_from_errno(const GlTarget *target, const char *what, int s
 }
 
 gboolean gl_file_verdict_heed_locks(GlFileVerdict *verdict, int r, int fd, const GlTarget *target,
-                                    const GlLockLayout *layout, const GlLockConflict *conflict) {
+                                    const GlLockLayout *layout, gboolean for_qemu, const GlLockConflict *conflict) {
+        g_autoptr(GPtrArray) holders = NULL;
         GPtrArray *obstacles;
 
         if (r == 0)
@@ -77,7 +78,9 @@ gboolean gl_file_verdict_heed_locks(GlFileVerdict *verdict, int r, int fd, const
                 return FALSE;
         }
         obstacles = g_ptr_array_new_with_free_func((GDestroyNotify) gl_obstacle_free);
-        gl_file_obstacles_add_lock(obstacles, fd, layout, conflict);
+        (void) gl_file_obstacles_add_locks(obstacles, fd, layout, target->mode, for_qemu, &holders);
+        if (obstacles->len == 0) /* whoever it was has gone meanwhile */
+                gl_file_obstacles_add_lock(obstacles, fd, layout, conflict);
         gl_file_verdict_add_conflict(verdict, target, obstacles, conflict->brief);
         return FALSE;
 }

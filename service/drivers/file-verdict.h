@@ -26,7 +26,7 @@ const char *gl_file_noun(const GlTarget *target);
 
 /*
  * TRUE if R, which a function of file-locks.h returned for FD, is success. Otherwise adds what it was: who has the
- * lock, or why there is none to be had.
+ * lock, and whoever else is in the way (a QEMU too, if FOR_QEMU), or why there is none to be had.
  */
 gboolean gl_file_verdict_heed_locks(GlFileVerdict *verdict, int r, int fd, const GlTarget *target,
-                                    const GlLockLayout *layout, const GlLockConflict *conflict);
+                                    const GlLockLayout *layout, gboolean for_qemu, const GlLockConflict *conflict);

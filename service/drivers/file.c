@@ -9,9 +9,9 @@
 #include "drivers/file-check.h"
 #include "drivers/file-drain.h"
 #include "drivers/file-keep.h"
+#include "drivers/file-look.h"
 #include "drivers/file-run.h"
 #include "drivers/holders.h"
-#include "drivers/lockspace-names.h"
 
 /*
  * A job goes through the workers in steps (file-run.h). Where lockspace directories are set, what is in them is locked
@@ -53,19 +53,6 @@ static void give_back(GlRunGroup *group) {
                 gl_file_lease_give_back(g_ptr_array_index(group->items, i));
 }
 
-/* Where TARGET is kept besides: in a directory that is shared, if there is one. */
-static const GlFacts *where_kept(const GlRun *run, const GlTarget *target) {
-        const GlFacts *kept = NULL;
-
-        for (guint i = 0; i < run->entries->len; i++) {
-                const GlLockspaceEntry *entry = g_ptr_array_index(run->entries, i);
-
-                if (entry->target == target && (!kept || entry->facts.kind == GL_STORAGE_SHARED))
-                        kept = &entry->facts;
-        }
-        return kept;
-}
-
 /* A QEMU on the image is somebody else's. */
 static gboolean has_no_qemu(const GlJob *job) {
         return (job->holder_pid == 0 || job->guest_to_come) && !job->adopting;
@@ -88,7 +75,7 @@ static gboolean resume(GlRunGroup *group, GlTarget *target) {
                 if (one->target != target || fd < 0)
                         continue;
                 one->fd = one->claim = -1;
-                return gl_file_lease_resume(target, group->run->options, where_kept(group->run, target), fd, claim,
+                return gl_file_lease_resume(target, group->run->options, gl_run_where_kept(group->run, target), fd, claim,
                                             &group->verdict);
         }
         return FALSE;
@@ -111,7 +98,7 @@ static gboolean resume_from_holder(GlRunGroup *group, GlTarget *target) {
         if (fd < 0 && run->job->supervisor_pid != 0)
                 fd = gl_holder_fetch(run->job->supervisor_pid, &target->place->node, byte);
         return fd >= 0 &&
-               gl_file_lease_resume(target, run->options, where_kept(run, target), fd, -1, &group->verdict);
+               gl_file_lease_resume(target, run->options, gl_run_where_kept(run, target), fd, -1, &group->verdict);
 }
 
 static GError *error_not_kept(const GlTarget *target) {
@@ -129,7 +116,7 @@ static void take_one(GlRunGroup *group, GlTarget *target) {
         if (target->only_kept)
                 gl_file_verdict_add_error(&group->verdict, error_not_kept(target));
         else
-                (void) gl_file_lease_take(target, run->options, where_kept(run, target), has_no_qemu(run->job),
+                (void) gl_file_lease_take(target, run->options, gl_run_where_kept(run, target), has_no_qemu(run->job),
                                           &group->verdict);
 }
 
@@ -275,14 +262,9 @@ static void finish(GlRun *run) {
         run->finished(run, run->user_data);
 }
 
-static void drop_entries(GlRun *run) {
-        g_ptr_array_set_free_func(run->entries, gl_lockspace_entry_unref);
-        g_ptr_array_set_size(run->entries, 0);
-}
-
 /* What was kept of it has no lock any more. */
 static void left(GlRun *run) {
-        drop_entries(run);
+        gl_run_drop_entries(run);
         gl_file_recover_end(run);
         gl_file_drop(run, finish);
 }
@@ -351,23 +333,11 @@ static void taken(GlRun *run) {
         }
 }
 
-/* What its mount says of a directory's locks is known here alone. */
-static void heed_mounts(GlRun *run) {
-        GlMountTable *mounts = gl_workers_mounts(run->workers);
-
-        for (guint i = 0; i < run->entries->len; i++) {
-                GlLockspaceEntry *entry = g_ptr_array_index(run->entries, i);
-
-                gl_facts_heed_mount(&entry->facts, gl_mount_table_find(mounts, entry->directory));
-                entry->local = entry->facts.kind == GL_STORAGE_LOCAL;
-        }
-}
-
 static void entered(GlRun *run) {
         static const GlRunStep taking = {take, gl_run_refuse, taken};
         static const GlRunStep looking = {look, gl_run_refuse, undo};
 
-        heed_mounts(run);
+        gl_run_heed_mounts(run);
         if (!run->verdict.error)
                 gl_run_images(run, &taking, NULL);
         else if (run->verdict.error->code == GL_ERROR_CONFLICT)
@@ -376,28 +346,10 @@ static void entered(GlRun *run) {
                 undo(run);
 }
 
-static void add_entries(GlRun *run, GlTarget *target) {
-        const char *const *lockspaces = run->options->lockspaces;
-        g_autoptr(GPtrArray) names = gl_lockspace_names(target->source.box, target->by_descriptor, run->options);
-
-        for (guint i = 0; i < names->len; i++) {
-                const GlLockspaceName *name = g_ptr_array_index(names, i);
-                const char *directory = lockspaces[name->kind];
-                g_autofree char *storage = gl_workers_storage_of(run->workers, directory);
-
-                g_ptr_array_add(run->entries, gl_lockspace_entry_new(directory, storage, name->name, target));
-        }
-}
-
 static void start_taking(GlRun *run) {
         static const GlRunStep entering = {enter, gl_run_refuse, entered, .chore = TRUE};
 
-        for (guint i = 0; i < run->targets->len; i++) {
-                GlTarget *target = g_ptr_array_index(run->targets, i);
-
-                if (target->type == GL_RESOURCE_DISK)
-                        add_entries(run, target);
-        }
+        gl_run_add_entries(run);
         gl_file_recover(run);
         gl_run_lockspaces(run, &entering);
 }
@@ -515,6 +467,9 @@ static void start_run(GlRun *run) {
                 break;
         case GL_JOB_INSPECT:
                 gl_run_images(run, &inspecting, NULL);
+                break;
+        case GL_JOB_LOOK:
+                gl_file_look(run, finish);
                 break;
         case GL_JOB_CHECK: /* gl_file_start_check() */
         case GL_JOB_AUDIT: /* gl_file_start_audit() */

@@ -132,6 +132,20 @@ static gboolean read_start(GlCall *call, GError **error) {
         return gl_read_resource_list(call, error) && gl_read_guest_options(call, TRUE, error);
 }
 
+static gboolean read_looked_at(GlCall *call, GError **error) {
+        const char *type, *name;
+        GlMode mode;
+        int r = sd_bus_message_read(call->message, "ss", &type, &name);
+
+        if (r < 0)
+                return gl_refuse_malformed(r, error);
+        return gl_read_looked_at(call, type, name, error) && gl_read_mode(call->arguments.mode, &mode, error);
+}
+
+static gboolean read_test(GlCall *call, GError **error) {
+        return gl_read_resource_list(call, error) && gl_read_test_options(call, error);
+}
+
 static const struct {
         char letter;
         gboolean (*read)(GlCall *call, GError **error);
@@ -139,6 +153,7 @@ static const struct {
         {'r', read_resource},  {'R', read_resource_and_wait}, {'f', read_fd},
         {'F', read_fd_and_wait}, {'c', read_create},          {'s', read_start},
         {'a', gl_read_acquire_options}, {'n', gl_read_no_options},
+        {'w', read_looked_at},   {'t', read_test},
 };
 
 static void check_arguments(const GlCall *call) {

@@ -59,6 +59,19 @@ def lease_in_five_lines():
 
 
 @test
+def who_has_it():
+    directory = temp_dir()
+    path, base = image(directory), image(directory, 'base')
+    guest = start_guest([disk(path), disk(base, 'readonly')], name='web1')
+    variables = ''.join(line for line in readme_block('readme-lease').splitlines(True) if line.startswith('manager='))
+    text = variables + readme_block('readme-who', disk=('/srv/web1.qcow2', path), base=('/srv/base.qcow2', base))
+    result = run('bash', '-e', '-c', text)
+    equal((result.returncode, result.stderr), (0, ''))
+    for line in result.stdout.splitlines():
+        assert line.startswith('aa{sv} 1 ') and f'"guest-uuid" s "{guest.Uuid}"' in line, line
+
+
+@test
 def guest_in_a_shell():
     directory = temp_dir()
     path, program = image(directory), directory / 'qemu-system-x86_64'

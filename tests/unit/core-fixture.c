@@ -290,7 +290,26 @@ void core_answer_audits(CoreFixture *f) {
         core_drain(f);
 }
 
+static void perform_look(CoreFixture *f, GlJob *job) {
+        job->error = refusal_of(f, job);
+        for (guint i = 0; i < job->n_targets && !job->error; i++) {
+                GlTarget *target = &job->targets[i];
+                const CoreDisk *disk = core_disk(f, target->name);
+                GlObstacle *obstacle;
+
+                target->obstacles = g_ptr_array_new_with_free_func((GDestroyNotify) gl_obstacle_free);
+                if (!disk->stranger && !disk->stranger_is_own)
+                        continue;
+                obstacle = gl_obstacle_new();
+                obstacle->pid = disk->stranger;
+                obstacle->own = disk->stranger_is_own;
+                g_ptr_array_add(target->obstacles, obstacle);
+        }
+}
+
 static void perform(CoreFixture *f, GlJob *job) {
+        if (job->kind == GL_JOB_LOOK)
+                perform_look(f, job);
         if (job->kind == GL_JOB_CHECK)
                 perform_check(f, job);
         if (job->kind == GL_JOB_TAKE)
@@ -366,7 +385,9 @@ static const char *items_of(const GlChange *change, GString *text) {
 static const char *targets_of(const GlJob *job, GString *text) {
         for (guint i = 0; i < job->n_targets; i++)
                 append_resource(text, job->targets[i].name,
-                                job->kind == GL_JOB_TAKE || job->kind == GL_JOB_CHANGE_MODE, job->targets[i].mode);
+                                job->kind == GL_JOB_TAKE || job->kind == GL_JOB_CHANGE_MODE ||
+                                        job->kind == GL_JOB_LOOK,
+                                job->targets[i].mode);
         return text->str;
 }
 
@@ -380,6 +401,22 @@ static guint ordinal_of(CoreFixture *f, guint64 generation) {
                       g_array_index(f->generations, guint64, f->generations->len - 1) < generation);
         g_array_append_val(f->generations, generation);
         return f->generations->len;
+}
+
+static void append_obstacle(GString *text, const GlObstacle *obstacle) {
+        g_string_append_c(text, ' ');
+        if (obstacle->guest_name)
+                g_string_append(text, obstacle->guest_name);
+        else
+                g_string_append_printf(text, "%u", obstacle->pid);
+        if (obstacle->has_mode)
+                g_string_append_printf(text, ":%c", mode_letters[obstacle->mode]);
+        if (obstacle->name)
+                g_string_append_printf(text, "=%s", obstacle->name);
+        if (obstacle->via)
+                g_string_append_printf(text, " (%s)", obstacle->via);
+        if (obstacle->wanted)
+                g_string_append_printf(text, ">%s", obstacle->wanted);
 }
 
 static void add_reply(CoreFixture *f, const GlChange *change) {
@@ -401,13 +438,16 @@ static void add_reply(CoreFixture *f, const GlChange *change) {
         }
         if (change->generation)
                 g_string_append_printf(result, " g%u", ordinal_of(f, change->generation));
+        for (guint i = 0; change->obstacles && i < change->obstacles->len; i++)
+                append_obstacle(result, g_ptr_array_index(change->obstacles, i));
         if (change->pid)
                 g_string_append_printf(result, " pid %u", change->pid);
         add_line(f, "reply %u %s%s", GPOINTER_TO_UINT(change->call), core_code_name(f->code), result->str);
 }
 
 static void take_change(CoreFixture *f, GlChange *change) {
-        static const char *const kinds[] = {"take", "give-back", "mode", "drain", "inspect", "check", "audit"};
+        static const char *const kinds[] = {"take",    "give-back", "mode",  "drain",
+                                            "inspect", "check",     "audit", "look"};
         g_autoptr(GString) text = g_string_new(NULL);
         const char *name = change->guest ? change->guest->name : NULL;
 
@@ -674,6 +714,30 @@ void core_start_with(CoreFixture *f, const char *guest, const char *resources, c
         for (guint i = 0; i < n; i++)
                 specs[i] = core_parse_resource(f, parts[i], &names[i]);
         gl_core_start_guest(f->core, &request, &spec, specs, n, &acquire, options->keep);
+        core_drain(f);
+}
+
+void core_who(CoreFixture *f, const char *resource) {
+        GlRequest request = core_request(f);
+        g_autofree char *name = NULL;
+        GlResourceSpec spec = core_parse_resource(f, resource, &name);
+
+        gl_core_who_holds(f->core, &request, &spec);
+        core_drain(f);
+}
+
+void core_test(CoreFixture *f, const char *guest, const char *resources, guint32 pid) {
+        GlRequest request = core_request(f);
+        GlTestSpec test = {.guest = guest ? must_be_there(f, guest) : NULL, .driver = f->driver,
+                           .acquire = acquire_spec(&(CoreOptions){.pid = pid})};
+        g_auto(GStrv) parts = g_strsplit(resources, " ", -1), names = NULL;
+        guint n = resources[0] ? g_strv_length(parts) : 0;
+        g_autofree GlResourceSpec *specs = g_new0(GlResourceSpec, n + 1);
+
+        names = g_new0(char *, n + 1);
+        for (guint i = 0; i < n; i++)
+                specs[i] = core_parse_resource(f, parts[i], &names[i]);
+        gl_core_test_acquire(f->core, &request, &test, specs, n);
         core_drain(f);
 }
 

@@ -16,6 +16,7 @@
  *     acquired a g1 /x:X       released a shutdown /x                 lost a taken /x
  *     check /x,/y              lost a revoked /x in 5 s               moved a /x
  *     held open a /x           slow a /x
+ *     look /x:X,/y:R           reply 4 ok a:X=/x (what way) 7:R (what way)>/y
  *     changed a state,pid      watch 7              signal 7 9        waits 1
  *     reply 1 ok g1            reply 2 Conflict     reply 3 ok <state>  reply 4 ok pid 7
  *
@@ -38,6 +39,8 @@ typedef struct {
         gboolean unknown;    /* or nothing */
         const char *storage; /* (nullable) which one it is on */
         guint64 size, mtime;
+        guint32 stranger;   /* the pid of one who is in the way, as a look finds */
+        gboolean stranger_is_own; /* by what seems to be a lock of ours */
         gboolean remembers; /* what it was granted with, in: */
         GlRecorded recorded;
 } CoreDisk;
@@ -146,6 +149,10 @@ void core_retake(CoreFixture *f, const char *guest);
 void core_retake_at_last(CoreFixture *f, const char *guest);
 /* A guest whose process is PID and that has lost LOST to somebody foreign, but not KEPT. Leaves no lines. */
 void core_have_lost(CoreFixture *f, const char *guest, const char *lost, const char *kept, guint32 pid);
+
+/* WhoHolds; and TestAcquire, of a new guest where GUEST is NULL. */
+void core_who(CoreFixture *f, const char *resource);
+void core_test(CoreFixture *f, const char *guest, const char *resources, guint32 pid);
 
 /* --- what happens by itself --- */
 

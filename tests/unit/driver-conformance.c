@@ -200,6 +200,54 @@ static void test_conflict_names_everybody(GlDriverFixture *fixture) {
         gl_assert_refused(job, GL_ERROR_CONFLICT);
 }
 
+static gboolean has_pid(GPtrArray *obstacles, guint32 pid) {
+        for (guint i = 0; i < obstacles->len; i++)
+                if (((const GlObstacle *) g_ptr_array_index(obstacles, i))->pid == pid)
+                        return TRUE;
+        return FALSE;
+}
+
+/* All that TAKE would run into, and nothing of it taken. */
+static void test_look(GlDriverFixture *fixture) {
+        guint32 pids[2] = {fixture->ops->occupy(fixture, 1, DISK, X), fixture->ops->occupy(fixture, 3, DISK, R)};
+
+        for (GlMode mode = R; mode <= X; mode += X) {
+                GlJob *job = gl_fixture_run(fixture, gl_fixture_new_job(fixture, GL_JOB_LOOK, 0, 5, DISK, mode));
+
+                g_assert_no_error(job->error);
+                for (guint i = 0; i < job->n_targets; i++) {
+                        gboolean occupied = i == 1 || (i == 3 && mode != R);
+
+                        g_assert_null(job->targets[i].lease);
+                        g_assert_cmpuint(job->targets[i].size, >, 0);
+                        g_assert_cmpuint(job->targets[i].mtime, >, 0);
+                        g_assert_cmpuint(job->targets[i].obstacles->len, ==, occupied ? 1 : 0);
+                        if (occupied)
+                                g_assert_true(has_pid(job->targets[i].obstacles, pids[i / 2]));
+                }
+                gl_job_free(job);
+                assert_free(fixture, 0, 1);
+                assert_free(fixture, 2, 1);
+                assert_free(fixture, 4, 1);
+        }
+        fixture->ops->replace(fixture, 0);
+        gl_assert_refused(gl_fixture_run(fixture, gl_fixture_new_job(fixture, GL_JOB_LOOK, 0, 5, DISK, X)),
+                          GL_ERROR_STALE);
+}
+
+/* The service's own locks are known as such, or are not told of. */
+static void test_look_at_own(GlDriverFixture *fixture) {
+        GlJob *held = gl_fixture_have(fixture, 0, 1, DISK, X);
+        GlJob *job = gl_fixture_run(fixture, gl_fixture_new_job(fixture, GL_JOB_LOOK, 0, 1, DISK, X));
+
+        g_assert_no_error(job->error);
+        for (guint i = 0; i < job->targets[0].obstacles->len; i++)
+                g_assert_true(((const GlObstacle *) job->targets[0].obstacles->pdata[i])->own);
+        gl_job_free(job);
+        gl_fixture_assert_held(fixture, 0, DISK, X);
+        gl_fixture_give_back(fixture, held);
+}
+
 static void check_modes(GlDriverFixture *fixture, GlResourceType type) {
         for (GlMode theirs = R; theirs <= X; theirs++) {
                 fixture->ops->occupy(fixture, 0, type, theirs);
@@ -486,6 +534,8 @@ static const Case cases[] = {
         {"take-and-give-back", test_take_and_give_back, DISKS},
         {"all-or-nothing", test_all_or_nothing, DISKS},
         {"conflict-names-everybody", test_conflict_names_everybody, DISKS},
+        {"look", test_look, ALL_MODES},
+        {"look-at-own", test_look_at_own, DISKS},
         {"modes-against-strangers", test_modes_against_strangers, ALL_MODES},
         {"leases", test_leases, LEASES},
         {"two-guests-of-ours", test_two_guests_of_ours, ALL_MODES},

@@ -410,6 +410,29 @@ static void test_check_finds_a_loss(void) {
         }
 }
 
+/* What is lost is locked still when the guest was released: it is not taken a second time beside that. */
+static void test_acquire_after_the_release_of_what_was_lost(void) {
+        for (guint broken = 0; broken < 2; broken++) {
+                g_autoptr(CoreFixture) f = core_fixture_new();
+
+                core_have(f, "a", "/x:W /y:X", 7);
+                core_revoke(f, "a", "/x", FALSE);
+                core_release(f, "a");
+                core_assert_state(f, "a", "released /x:W lost /y:X registered");
+                core_disk(f, "/x")->lost = broken;
+                core_forget_lines(f);
+                core_acquire(f, "a");
+                if (broken)
+                        core_expect(f, "check a /x", "give-back a /x", "take a /x:W,/y:X", "acquired a g2 /x:W,/y:X",
+                                    "signal 7 18", "changed a state,generation,acquired-at,resources", "reply 3 ok g2");
+                else
+                        core_expect(f, "check a /x", "take a /y:X", "acquired a g2 /y:X,/x:W", "signal 7 18",
+                                    "changed a state,generation,acquired-at,resources", "reply 3 ok g2");
+                core_assert_state(f, "a", "held /x:W held /y:X held");
+                g_assert_cmpuint(f->leases->len, ==, 2);
+        }
+}
+
 /* What was lost is taken again only if nobody wrote since it was seen held; the check keeps track of that. */
 static void test_regain_what_was_lost(void) {
         g_autoptr(CoreFixture) f = with_checks();
@@ -574,6 +597,7 @@ int main(int argc, char **argv) {
                 {"reasons", test_reasons},
                 {"check", test_check},
                 {"check-finds-a-loss", test_check_finds_a_loss},
+                {"acquire-after-release", test_acquire_after_the_release_of_what_was_lost},
                 {"regain-what-was-lost", test_regain_what_was_lost},
                 {"check-without-an-answer", test_check_without_an_answer},
                 {"check-hangs", test_check_hangs},

@@ -374,7 +374,7 @@ static void test_refusal_waits_for_nobody(void) {
         g_assert_true(gl_workers_submit(workers, second->storage, 0, hang, hung, &state, NULL));
         gl_fixture_start(fixture, job);
 
-        for (guint i = 0; i < 5; i++)
+        for (guint i = 0; i < 5 || (i < 250 && !is_free(fixture, 0, DISK, X)); i++)
                 g_assert_cmpint(sd_event_run(((Fixture *) fixture)->event, 20000), >=, 0);
         g_assert_cmpuint(fixture->n_done, ==, 0);
         g_assert_true(is_free(fixture, 0, DISK, X));
@@ -778,6 +778,34 @@ static void test_claims_are_explained(void) {
 
         gl_file_obstacles_add_claim(obstacles, makedev(250, 8), root);
         g_assert_cmpuint(obstacles->len, ==, 3);
+
+        /* A disk is claimed by whoever has claimed a partition of it. */
+        write_file(root, "sys/dev/block/250:16/disk1p2/partition", "2\n");
+        write_file(root, "sys/dev/block/250:16/disk1p2/dev", "250:70\n");
+        write_file(root, "sys/dev/block/250:16/queue/dev", "250:7\n");
+        gl_file_obstacles_add_uses(obstacles, makedev(250, 16), root);
+        g_assert_cmpuint(obstacles->len, ==, 4);
+        g_assert_cmpstr(((GlObstacle *) obstacles->pdata[3])->via, ==,
+                        "its partition disk1p2 is mounted on \"/srv/other\"");
+        remove_tree(root);
+}
+
+static void test_loop_devices_are_found(void) {
+        g_autoptr(GPtrArray) obstacles = g_ptr_array_new_with_free_func((GDestroyNotify) gl_obstacle_free);
+        g_autofree char *root = g_dir_make_tmp("guestlock-driver-XXXXXX", NULL);
+
+        write_file(root, "proc/self/mountinfo", "26 25 7:3 / /mnt rw - ext4 /dev/loop3 rw\n");
+        write_file(root, "sys/block/loop3/dev", "7:3\n");
+        write_file(root, "sys/block/loop3/loop/backing_file", "/srv/a.img\n");
+        write_file(root, "sys/block/loop4/loop/backing_file", "/srv/a.img2\n");
+        write_file(root, "sys/block/loop5/dev", "7:5\n");
+        write_file(root, "sys/block/sda/loop/backing_file", "/srv/a.img\n");
+        gl_file_obstacles_add_loops(obstacles, "/srv/a.img", root);
+        g_assert_cmpuint(obstacles->len, ==, 2);
+        g_assert_cmpstr(((GlObstacle *) obstacles->pdata[0])->via, ==, "loop3 is backed by it");
+        g_assert_cmpstr(((GlObstacle *) obstacles->pdata[1])->via, ==, "loop3 is mounted on \"/mnt\"");
+        gl_file_obstacles_add_loops(obstacles, "/srv/b.img", root);
+        g_assert_cmpuint(obstacles->len, ==, 2);
         remove_tree(root);
 }
 
@@ -813,5 +841,6 @@ int main(int argc, char **argv) {
         g_test_add_func("/driver-file/block-claimed", test_block_claimed);
         g_test_add_func("/driver-file/drain-behind-a-loop-device", test_drain_behind_a_loop_device);
         g_test_add_func("/driver-file/claims-are-explained", test_claims_are_explained);
+        g_test_add_func("/driver-file/loop-devices", test_loop_devices_are_found);
         return g_test_run();
 }
