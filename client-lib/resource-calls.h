@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <guestlock-resource.h>
+
+#include "operation.h"
+
+/* Adds RegisterResource, or with a descriptor its twin; path as in gl_call_new(). */
+void gl_add_registering(GlOperation *op, const char *path, GuestlockResource *resource);
+
+/* The same with AcquireResource. */
+void gl_add_attaching(GlOperation *op, const char *path, GuestlockResource *resource, guint wait_ms);
