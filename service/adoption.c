@@ -195,6 +195,7 @@ static void put_back(Adoptee *adoptee) {
 
 static gboolean is_the_same(const GlSource *source, const GlSavedSource *saved) {
         return gl_node_equal(&source->place->node, &saved->node) &&
+               source->place->extent.start == saved->extent.start && source->place->extent.end == saved->extent.end &&
                (source->birth == 0 || saved->birth == 0 || source->birth == saved->birth);
 }
 
@@ -217,7 +218,12 @@ static void found(GlSource *source, const GError *error, gpointer user_data) {
                 resource->path_moved = source != NULL && may_be_told(source, saved);
                 gl_source_unref(source);
                 source = gl_source_restore(gl_service_workers(adoptee->adoption->service), saved->registrant,
-                                           saved->path, saved->canonical, resource->place, saved->birth);
+                                           saved->path, saved->canonical, resource->place, saved->asked, saved->birth,
+                                           saved->device);
+        } else {
+                /* What is below it may have been changed with it in use; it is what it is now that others meet. */
+                gl_place_unref(resource->place);
+                resource->place = gl_place_ref(source->place);
         }
         resource->source = gl_source_handle(source);
         gl_source_unref(source);
@@ -232,13 +238,14 @@ static void find_resource(Adoptee *adoptee, guint index) {
         g_autoptr(GlCredentials) root = gl_credentials_new(0, &(gid_t){0}, 1);
         Finding *finding = g_new0(Finding, 1);
 
-        resource->place = gl_place_new(&saved->node, saved->extent, NULL, 0);
+        resource->place = gl_place_new(&saved->node, saved->extent, (gconstpointer) saved->below->data,
+                                       saved->below->len);
         finding->adoptee = adoptee;
         finding->index = index;
         g_ptr_array_add(adoptee->adoption->findings, finding);
         /* What came as a descriptor was the caller's to use, wherever it lies; that it is the same file is checked. */
         finding->resolving = gl_source_resolve_path(workers, saved->path ? saved->registrant : root,
-                                                    saved->path ?: saved->canonical, resource->mode, saved->extent,
+                                                    saved->path ?: saved->canonical, resource->mode, saved->asked,
                                                     10 * G_USEC_PER_SEC, found, finding);
 }
 

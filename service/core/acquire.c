@@ -46,13 +46,15 @@ gboolean gl_op_check_state_generations(GlCore *core, GlOp *op, GError **error) {
 
         for (guint i = 0; same && i < op->resources->len; i++) {
                 const GlResource *resource = g_ptr_array_index(op->resources, i);
-                const GlStateEntry *entry = gl_state_string_find(op->state, &resource->place->node);
-                const GlLastGeneration *last = gl_core_last_generation(core, &resource->place->node);
+                GlNode key = gl_place_key(resource->place);
+                const GlStateEntry *entry = gl_state_string_find(op->state, &key);
+                guint64 exclusive, shared;
+                gboolean known = gl_core_last_generation(core, resource->place, &exclusive, &shared);
 
                 same = entry && entry->mode == gl_op_mode(op, resource) &&
-                       (last ? last->exclusive <= entry->generation &&
-                                        (entry->mode == GL_MODE_SHARED || last->shared <= entry->generation)
-                             : entry->generation >= core->forgotten);
+                       (known ? exclusive <= entry->generation &&
+                                         (entry->mode == GL_MODE_SHARED || shared <= entry->generation)
+                              : entry->generation >= core->forgotten);
                 if (!same) {
                         g_autofree char *quoted = gl_quote(resource->name);
 

@@ -118,8 +118,9 @@ struct GlCore {
 
 typedef struct {
         GlNode node;
-        guint64 exclusive;
+        guint64 exclusive; /* of all of it */
         guint64 shared;
+        GArray *parts; /* (owned) (nullable) generations.c's own */
 } GlLastGeneration;
 
 static inline GlGuestData *gl_guest_data(const GlGuest *guest) {
@@ -198,8 +199,10 @@ guint64 gl_core_next_generation(const GlCore *core);
 void gl_core_note_job_generations(GlCore *core, const GlJob *job);
 /* The one that what JOB took is granted with. */
 guint64 gl_core_generation_of_job(GlCore *core, const GlJob *job);
-const GlLastGeneration *gl_core_last_generation(GlCore *core, const GlNode *node);
-void gl_core_note_generation(GlCore *core, const GlNode *node, GlMode mode, guint64 generation);
+/* FALSE: nothing is known. Of whatever overlaps PLACE on its node. */
+gboolean gl_core_last_generation(GlCore *core, const GlPlace *place, guint64 *exclusive, guint64 *shared);
+void gl_core_note_generation(GlCore *core, const GlNode *node, GlExtent extent, GlMode mode, guint64 generation);
+void gl_last_generation_free(gpointer last);
 
 /* --- resources --- */
 gboolean gl_core_add_resource(GlCore *core, GlGuest *guest, guint32 uid, const GlResourceSpec *spec, GError **error);

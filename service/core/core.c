@@ -39,7 +39,7 @@ GlCore *gl_core_new(const GlLimits *limits, const char *host_id, const char *hos
         core->starting = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         core->owners = g_hash_table_new_full(NULL, NULL, NULL, owner_list_free);
         core->pids = g_hash_table_new_full(NULL, NULL, NULL, owner_list_free);
-        core->last_generations = g_hash_table_new_full(gl_node_hash, gl_node_equal, NULL, g_free);
+        core->last_generations = g_hash_table_new_full(gl_node_hash, gl_node_equal, NULL, gl_last_generation_free);
         core->table = gl_table_new();
         core->dirty = g_ptr_array_new();
         core->lanes = gl_core_lanes_new();

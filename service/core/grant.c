@@ -38,7 +38,8 @@ void gl_op_note_generations(GlCore *core, GlOp *op, guint64 generation) {
 
                 if (resource->mode == GL_MODE_READONLY)
                         continue;
-                gl_core_note_generation(core, &resource->place->node, resource->mode, generation);
+                gl_core_note_generation(core, &resource->place->node, resource->place->extent, resource->mode,
+                                        generation);
                 if (core->hooks.record_generation)
                         core->hooks.record_generation(&resource->place->node, resource->mode, generation,
                                                       core->user_data);
@@ -233,7 +234,8 @@ static void acquire_failed(GlCore *core, GlOp *op, GlJob *job) {
 static gboolean check_state_looks(const GlOp *op, const GlJob *job, GError **error) {
         for (guint i = 0; op->state && i < job->n_targets; i++) {
                 const GlTarget *target = &job->targets[i];
-                const GlStateEntry *entry = gl_state_string_find(op->state, &target->place->node);
+                GlNode key = gl_place_key(target->place);
+                const GlStateEntry *entry = gl_state_string_find(op->state, &key);
                 g_autofree char *quoted = NULL;
                 char look[12];
 

@@ -3,16 +3,26 @@
 
 #include <string.h>
 
-GlPlace *gl_place_new(const GlNode *node, GlExtent extent, const GlAncestor *ancestors, guint n_ancestors) {
+GlPlace *gl_place_new_via(const GlNode *node, GlExtent extent, const GlAncestor *ancestors, guint n_ancestors,
+                          const char *via) {
         GlPlace *place = g_atomic_rc_box_alloc0(sizeof(GlPlace) + n_ancestors * sizeof(GlAncestor));
 
         place->node = *node;
         place->extent = extent;
+        place->via = g_strdup(via);
         place->n_ancestors = n_ancestors;
         for (guint i = 0; i < n_ancestors; i++)
                 place->ancestors[i] = ancestors[i];
 
         return place;
+}
+
+GlPlace *gl_place_new(const GlNode *node, GlExtent extent, const GlAncestor *ancestors, guint n_ancestors) {
+        return gl_place_new_via(node, extent, ancestors, n_ancestors, NULL);
+}
+
+static void place_clear(gpointer data) {
+        g_free(((GlPlace *) data)->via);
 }
 
 GlPlace *gl_place_ref(GlPlace *place) {
@@ -21,12 +31,55 @@ GlPlace *gl_place_ref(GlPlace *place) {
 
 void gl_place_unref(GlPlace *place) {
         if (place)
-                g_atomic_rc_box_release(place);
+                g_atomic_rc_box_release_full(place, place_clear);
+}
+
+static guint32 mix(guint32 mixed, guint64 number) {
+        for (guint i = 0; i < 64; i += 8)
+                mixed = (mixed ^ (guint8) (number >> i)) * 16777619u;
+        return mixed;
+}
+
+GlNode gl_place_key(const GlPlace *place) {
+        GlNode key = place->node;
+
+        if (place->extent.start != 0 || place->extent.end != GL_EXTENT_END)
+                key.inode_generation =
+                        mix(mix(mix(2166136261u, key.inode_generation), place->extent.start), place->extent.end);
+        return key;
+}
+
+static gboolean extent_equal(GlExtent a, GlExtent b) {
+        return a.start == b.start && a.end == b.end;
 }
 
 gboolean gl_place_equal(const GlPlace *a, const GlPlace *b) {
-        return gl_node_equal(&a->node, &b->node) && a->extent.start == b->extent.start &&
-               a->extent.end == b->extent.end;
+        return gl_node_equal(&a->node, &b->node) && extent_equal(a->extent, b->extent);
+}
+
+gboolean gl_place_same(const GlPlace *a, const GlPlace *b) {
+        if (!gl_place_equal(a, b) || a->n_ancestors != b->n_ancestors)
+                return FALSE;
+        for (guint i = 0; i < a->n_ancestors; i++) {
+                const GlAncestor *first = &a->ancestors[i], *second = &b->ancestors[i];
+
+                if (!gl_node_equal(&first->node, &second->node) || !extent_equal(first->extent, second->extent) ||
+                    first->allocator != second->allocator)
+                        return FALSE;
+        }
+        return TRUE;
+}
+
+gboolean gl_place_is_used(const GlPlace *asked, const GlPlace *used) {
+        if (gl_node_equal(&asked->node, &used->node) && gl_extent_overlaps(asked->extent, used->extent))
+                return TRUE;
+        for (guint i = 0; i < used->n_ancestors; i++) {
+                const GlAncestor *ancestor = &used->ancestors[i];
+
+                if (gl_node_equal(&asked->node, &ancestor->node) && gl_extent_overlaps(asked->extent, ancestor->extent))
+                        return TRUE;
+        }
+        return FALSE;
 }
 
 guint gl_node_hash(gconstpointer key) {
@@ -54,7 +107,7 @@ int gl_node_compare(const GlNode *a, const GlNode *b) {
         return 0;
 }
 
-static const char kind_letters[] = {[GL_NODE_FILE] = 'f', [GL_NODE_BLOCK] = 'b'};
+static const char kind_letters[] = {[GL_NODE_FILE] = 'f', [GL_NODE_BLOCK] = 'b', [GL_NODE_DISK] = 'w'};
 
 char *gl_node_to_string(const GlNode *node) {
         g_assert(node->kind < G_N_ELEMENTS(kind_letters));

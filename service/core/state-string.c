@@ -10,7 +10,7 @@
 #define MAX_ENTRIES 1024
 
 static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._";
-static const char kind_letters[] = {[GL_NODE_FILE] = 'f', [GL_NODE_BLOCK] = 'b'};
+static const char kind_letters[] = {[GL_NODE_FILE] = 'f', [GL_NODE_BLOCK] = 'b', [GL_NODE_DISK] = 'w'};
 static const char type_letters[] = {[GL_RESOURCE_DISK] = 'd', [GL_RESOURCE_LEASE] = 'l'};
 static const char mode_letters[] = {[GL_MODE_READONLY] = 'r', [GL_MODE_SHARED] = 'w', [GL_MODE_EXCLUSIVE] = 'x'};
 
@@ -67,14 +67,14 @@ static gboolean parse_number(const char *text, guint64 max, guint64 *number) {
  * it: to acquire with such a string is Stale, and a string that is too long could not be given back at all.
  */
 void gl_state_string_add(GString *text, const GlResource *resource) {
-        const GlNode *node = &resource->place->node;
+        GlNode node = gl_place_key(resource->place);
         gsize before = text->len;
         char look[12];
 
         g_string_append_printf(text, ";r=%c%c", type_letters[resource->type], mode_letters[resource->mode]);
-        append_number(text, kind_letters[node->kind], node->device);
-        append_number(text, ',', node->inode);
-        append_number(text, ',', node->inode_generation);
+        append_number(text, kind_letters[node.kind], node.device);
+        append_number(text, ',', node.inode);
+        append_number(text, ',', node.inode_generation);
         append_number(text, ',', resource->generation);
         gl_state_look(resource->size, resource->mtime, look);
         g_string_append_printf(text, ",%s", look);

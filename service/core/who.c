@@ -101,7 +101,8 @@ GlObstacle *gl_core_obstacle_of(GlCore *core, const GlClaim *claim, const GlPlac
         obstacle->has_mode = TRUE;
         obstacle->mode = claim->mode;
         obstacle->via = join_words(describe_state(claim),
-                                   describe_relation(claim->place, resource->name, place, name));
+                                   join_words(describe_relation(claim->place, resource->name, place, name),
+                                              g_strdup(claim->place->via)));
         if (resource->state == GL_RESOURCE_REGISTERED) /* just being taken */
                 return obstacle;
         obstacle->has_scope = TRUE;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "drivers/file-audit.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "drivers/file-lease.h"
@@ -32,10 +34,11 @@
 /* --- what is said --- */
 
 static GlLockLayout layout_of(const GlTarget *target, guint32 host_number) {
+        const GlSource *source = target->source.box;
         gboolean disk = target->type == GL_RESOURCE_DISK;
 
         return (GlLockLayout){
-                .owner = disk ? GL_BYTE_OWNER : target->place->extent.start, .disk = disk, .host_number = host_number};
+                .owner = disk ? GL_BYTE_OWNER : source->extent.start, .disk = disk, .host_number = host_number};
 }
 
 static gboolean has_our_lock(const GlHolder *holder, const GlLockLayout *layout, GlMode mode) {
@@ -172,18 +175,17 @@ static void walked(gpointer data) {
 
 /* --- what is looked for --- */
 
-/* A device's locks are on the node by which it was opened, and looking at that one takes no time. */
+/* As /proc shows it: the kernel's own numbers, of a device the node by which it was opened. No server is asked. */
 static gboolean find_file(const GlTarget *target, GlFileId *file) {
         const GlSource *source = target->source.box;
         const GlFileLease *lease = target->lease;
-        struct stat st;
+        struct statx st;
 
         if (source->kind == GL_STORAGE_MOUNT)
                 return FALSE; /* there are no locks */
-        if (source->block && fstat(lease->fd, &st) < 0)
+        if (statx(lease->fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &st) < 0)
                 return FALSE;
-        *file = source->block ? (GlFileId){st.st_dev, st.st_ino}
-                              : (GlFileId){target->place->node.device, target->place->node.inode};
+        *file = (GlFileId){makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino};
         return TRUE;
 }
 

@@ -51,8 +51,10 @@ static gboolean has_all(const GArray *locks, const GlLockLayout *layout, GlMode 
 }
 
 static GlLockLayout layout_of(const GlTarget *target, const GlFileOptions *options) {
+        const GlSource *source = target->source.box;
+
         return (GlLockLayout){
-                .owner = target->type == GL_RESOURCE_DISK ? GL_BYTE_OWNER : target->place->extent.start,
+                .owner = target->type == GL_RESOURCE_DISK ? GL_BYTE_OWNER : source->extent.start,
                 .disk = target->type == GL_RESOURCE_DISK,
                 .host_number = options->host_number,
         };

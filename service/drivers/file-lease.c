@@ -34,8 +34,10 @@ static void close_fd(int *fd) {
 /* --- locks and claims --- */
 
 GlLockLayout gl_file_lease_layout(const GlTarget *target, const GlFileOptions *options) {
+        const GlSource *source = target->source.box;
+
         return (GlLockLayout){
-                .owner = target->type == GL_RESOURCE_DISK ? GL_BYTE_OWNER : target->place->extent.start,
+                .owner = target->type == GL_RESOURCE_DISK ? GL_BYTE_OWNER : source->extent.start,
                 .disk = target->type == GL_RESOURCE_DISK,
                 .host_number = options->host_number,
         };
@@ -102,6 +104,10 @@ gboolean gl_file_lease_look_at_image(int fd, GlTarget *target, GError **error) {
 static GlScope scope_of(const GlSource *source, const GlFacts *kept, const char **reason) {
         gboolean is_kept = kept && kept->kind == GL_STORAGE_SHARED;
 
+        if (source->limit) {
+                *reason = source->limit;
+                return GL_SCOPE_MOUNT;
+        }
         switch (source->kind) {
         case GL_STORAGE_SHARED:
                 *reason = source->kind_reason;
@@ -206,21 +212,11 @@ gboolean gl_file_lease_take(GlTarget *target, const GlFileOptions *options, cons
         return TRUE;
 }
 
-static gboolean is_of(int fd, const GlTarget *target) {
-        const GlNode *node = &target->place->node;
-        struct stat st;
-
-        if (fstat(fd, &st) < 0)
-                return FALSE;
-        return node->kind == GL_NODE_BLOCK ? S_ISBLK(st.st_mode) && st.st_rdev == node->device
-                                           : st.st_dev == node->device && st.st_ino == node->inode;
-}
-
 gboolean gl_file_lease_resume(GlTarget *target, const GlFileOptions *options, const GlFacts *kept, int fd, int claimed,
                               GlFileVerdict *verdict) {
         GlLockLayout layout = gl_file_lease_layout(target, options);
         GlLockConflict conflict = {0};
-        gboolean done = is_of(fd, target), with_holder = target->kept_by == GL_KEPT_BY_HOLDER;
+        gboolean done = gl_source_is(target->source.box, fd), with_holder = target->kept_by == GL_KEPT_BY_HOLDER;
         int r = 0;
 
         if (done && has_locks(target))

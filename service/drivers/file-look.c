@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "core/obstacle.h"
+#include "drivers/file-host.h"
 #include "drivers/file-obstacles.h"
 
 /*
@@ -29,7 +30,7 @@ static void add_users_of_device(const GlRun *run, GlTarget *target, const GlLock
                                 GPtrArray **holders) {
         const GlSource *source = target->source.box;
 
-        if (target->mode == GL_MODE_EXCLUSIVE)
+        if (!gl_file_host_add_uses(target, target->obstacles) && target->mode == GL_MODE_EXCLUSIVE)
                 gl_file_obstacles_add_uses(target->obstacles, source->device, run->options->sysroot);
         if (run->job->with_users)
                 gl_file_obstacles_add_openers(target->obstacles, fd, layout, holders);
@@ -39,7 +40,10 @@ static void add_users_of_file(const GlRun *run, GlTarget *target, const GlLockLa
                               GPtrArray **holders) {
         const GlSource *source = target->source.box;
 
-        gl_file_obstacles_add_loops(target->obstacles, source->canonical, run->options->sysroot);
+        if (!gl_file_host_add_uses(target, target->obstacles) && run->job->with_users)
+                gl_file_obstacles_add_loops(target->obstacles, source->canonical, run->options->sysroot);
+        if (!run->job->with_users || source->kind == GL_STORAGE_MOUNT)
+                return;
         /* Nobody is searched for where there is no lock. */
         if (gl_locks_look_at_range(fd, 0, G_MAXINT64 - 1, NULL) != 0)
                 gl_file_obstacles_add_lockers(target->obstacles, fd, layout, holders);
@@ -63,7 +67,7 @@ static void look_at_file(const GlRun *run, GlTarget *target, int fd, GlFileVerdi
                 return;
         if (source->block)
                 add_users_of_device(run, target, &layout, fd, &holders);
-        else if (run->job->with_users && source->kind != GL_STORAGE_MOUNT)
+        else
                 add_users_of_file(run, target, &layout, fd, &holders);
 }
 

@@ -8,6 +8,7 @@
 #include "drivers/file-audit.h"
 #include "drivers/file-check.h"
 #include "drivers/file-drain.h"
+#include "drivers/file-host.h"
 #include "drivers/file-keep.h"
 #include "drivers/file-look.h"
 #include "drivers/file-run.h"
@@ -58,10 +59,16 @@ static gboolean has_no_qemu(const GlJob *job) {
         return (job->holder_pid == 0 || job->guest_to_come) && !job->adopting;
 }
 
+static void look_at(GlRunGroup *group, GlTarget *target) {
+        const GlRun *run = group->run;
+
+        if (run->job->adopting || gl_file_host_leaves(target, &group->verdict))
+                gl_file_lease_look(target, run->options, has_no_qemu(run->job), &group->verdict);
+}
+
 static void look(GlRunGroup *group) {
         for (guint i = 0; i < group->items->len; i++)
-                gl_file_lease_look(g_ptr_array_index(group->items, i), group->run->options,
-                                   has_no_qemu(group->run->job), &group->verdict);
+                look_at(group, g_ptr_array_index(group->items, i));
 }
 
 /* With what was kept, if that is still what it was. */
@@ -87,16 +94,17 @@ static gboolean resume(GlRunGroup *group, GlTarget *target) {
  */
 static gboolean resume_from_holder(GlRunGroup *group, GlTarget *target) {
         const GlRun *run = group->run;
+        const GlSource *source = target->source.box;
         guint64 byte = target->type == GL_RESOURCE_DISK ? GL_BYTE_HOST + run->options->host_number
-                                                        : target->place->extent.start;
+                                                        : source->extent.start;
         int fd;
 
         if (!run->job->adopting || target->kept_by != GL_KEPT_BY_HOLDER || run->job->holder_pid == 0)
                 return FALSE;
-        fd = gl_holder_fetch(run->job->holder_pid, &target->place->node, byte);
+        fd = gl_holder_fetch(run->job->holder_pid, &source->self, byte);
         /* A guest may close what it inherited. */
         if (fd < 0 && run->job->supervisor_pid != 0)
-                fd = gl_holder_fetch(run->job->supervisor_pid, &target->place->node, byte);
+                fd = gl_holder_fetch(run->job->supervisor_pid, &source->self, byte);
         return fd >= 0 &&
                gl_file_lease_resume(target, run->options, gl_run_where_kept(run, target), fd, -1, &group->verdict);
 }
@@ -115,22 +123,19 @@ static void take_one(GlRunGroup *group, GlTarget *target) {
                 return;
         if (target->only_kept)
                 gl_file_verdict_add_error(&group->verdict, error_not_kept(target));
-        else
+        else if (run->job->adopting || gl_file_host_leaves(target, &group->verdict))
                 (void) gl_file_lease_take(target, run->options, gl_run_where_kept(run, target), has_no_qemu(run->job),
                                           &group->verdict);
 }
 
 static void take(GlRunGroup *group) {
-        const GlFileOptions *options = group->run->options;
-        gboolean look_for_qemu = has_no_qemu(group->run->job);
-
         for (guint i = 0; i < group->items->len; i++) {
                 GlTarget *target = g_ptr_array_index(group->items, i);
 
                 if (!group->verdict.error)
                         take_one(group, target);
                 else if (group->verdict.error->code == GL_ERROR_CONFLICT)
-                        gl_file_lease_look(target, options, look_for_qemu, &group->verdict);
+                        look_at(group, target);
         }
         if (group->verdict.error)
                 give_back(group);
@@ -166,8 +171,11 @@ static void open_next(GlRunGroup *group) {
 }
 
 static void change(GlRunGroup *group) {
-        (void) gl_file_lease_change(g_ptr_array_index(group->items, 0), group->run->options,
-                                    has_no_qemu(group->run->job), &group->verdict);
+        GlTarget *target = g_ptr_array_index(group->items, 0);
+
+        if (target->mode <= target->held_mode || gl_file_host_leaves(target, &group->verdict))
+                (void) gl_file_lease_change(target, group->run->options, has_no_qemu(group->run->job),
+                                            &group->verdict);
 }
 
 /* It has been changed, and cannot stay so. */

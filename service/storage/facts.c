@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <string.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -35,7 +36,7 @@ static const struct {
         {0xfe534d42, GL_STORAGE_MOUNT, "locks of an SMB file system block the guest's own reads and writes"},
         {0x5346414f, GL_STORAGE_MOUNT, "locks of AFS cannot be relied on"},
         {0x6b414653, GL_STORAGE_MOUNT, "locks of AFS cannot be relied on"},
-        {0x794c7630, GL_STORAGE_MOUNT, "on overlayfs a file has another identity than on the file system below"},
+        {OVERLAYFS_SUPER_MAGIC, GL_STORAGE_MOUNT, "on overlayfs a file has another identity than on the file system below"},
         {0x61756673, GL_STORAGE_MOUNT, "on aufs a file has another identity than on the file system below"},
         {0x0000f15f, GL_STORAGE_MOUNT, "on eCryptfs a file has another identity than on the file system below"},
 };
@@ -57,11 +58,40 @@ static gboolean is_made_up(guint32 magic) {
         return FALSE;
 }
 
+/*
+ * An anonymous device number is given to somebody else when the file system is unmounted. Where the file system has a
+ * name of its own and the file a handle in it (for btrfs: the subvolume is in both), they are its identity.
+ */
+static void heed_anonymous(int fd, const struct statfs *fs, GlFacts *facts) {
+        static const guint32 named[] = {BTRFS_SUPER_MAGIC, TMPFS_MAGIC, NFS_SUPER_MAGIC};
+        union {
+                struct file_handle handle;
+                guint8 bytes[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+        } file = {.handle = {.handle_bytes = MAX_HANDLE_SZ}};
+        guint32 mixed = 2166136261u;
+        guint64 id = 0;
+        int mount_id;
+
+        for (gsize i = 0; i < G_N_ELEMENTS(named); i++)
+                if (named[i] == facts->magic)
+                        memcpy(&id, &fs->f_fsid, sizeof id);
+        /* Never what a device number could be. */
+        if (id != 0)
+                facts->node.device = (id ^ facts->magic) | G_GUINT64_CONSTANT(1) << 63;
+        if ((id == 0 && facts->magic != NFS_SUPER_MAGIC) ||
+            name_to_handle_at(fd, "", &file.handle, &mount_id, AT_EMPTY_PATH) < 0)
+                return;
+        for (guint i = 0; i < file.handle.handle_bytes; i++)
+                mixed = (mixed ^ file.handle.f_handle[i]) * 16777619u;
+        facts->node.inode_generation = mixed;
+}
+
 static int read_kind(int fd, GlFacts *facts) {
         struct statfs fs;
 
         if (fstatfs(fd, &fs) < 0)
                 return -errno;
+        facts->magic = (guint32) fs.f_type;
         facts->nodev = (fs.f_flags & ST_NODEV) != 0;
         facts->made_up = facts->type == S_IFREG && is_made_up((guint32) fs.f_type);
         facts->kind = GL_STORAGE_LOCAL;
@@ -70,6 +100,8 @@ static int read_kind(int fd, GlFacts *facts) {
                 facts->kind_reason = "locks do not reach across the device nodes of a block device";
                 return 0;
         }
+        if (major(facts->fs_device) == 0)
+                heed_anonymous(fd, &fs, facts);
         for (gsize i = 0; i < G_N_ELEMENTS(file_systems); i++) {
                 if (file_systems[i].magic == (guint32) fs.f_type) {
                         facts->kind = file_systems[i].kind;
@@ -85,10 +117,13 @@ int gl_facts_read(int fd, GlFacts *facts) {
         int r;
 
         /* Neither size nor times: asking for those makes some network file systems write back first. */
-        if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO | STATX_NLINK | STATX_BTIME, &stx) < 0)
+        if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO | STATX_NLINK | STATX_BTIME | STATX_MNT_ID, &stx) < 0)
                 return -errno;
         found.type = stx.stx_mode & S_IFMT;
         found.n_links = stx.stx_nlink;
+        found.fs_device = makedev(stx.stx_dev_major, stx.stx_dev_minor);
+        found.inode = stx.stx_ino;
+        found.mount_id = stx.stx_mnt_id;
         if (stx.stx_mask & STATX_BTIME)
                 found.birth = (gint64) stx.stx_btime.tv_sec * G_GINT64_CONSTANT(1000000000) + stx.stx_btime.tv_nsec;
         if (found.type == S_IFBLK) {
@@ -96,7 +131,7 @@ int gl_facts_read(int fd, GlFacts *facts) {
                 found.node = (GlNode) {.kind = GL_NODE_BLOCK, .device = found.device};
         } else {
                 found.node = (GlNode) {.kind = GL_NODE_FILE,
-                                       .device = makedev(stx.stx_dev_major, stx.stx_dev_minor),
+                                       .device = found.fs_device,
                                        .inode = stx.stx_ino};
         }
         r = read_kind(fd, &found);

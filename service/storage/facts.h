@@ -8,11 +8,15 @@
 
 /* What an open descriptor leads to, and how far locks on it reach. */
 typedef struct {
-        GlNode node;
+        GlNode node;   /* of a file; of a block device its number alone */
         gint64 birth;  /* ns, 0 unknown */
         mode_t type;   /* S_IFREG, … */
         guint n_links;
         dev_t device;  /* of a block device: its own number */
+        dev_t fs_device; /* what its file system calls its device */
+        guint64 inode;
+        guint64 mount_id;
+        guint32 magic; /* of the file system: statfs's f_type */
         gboolean nodev; /* device nodes cannot be opened there */
         gboolean made_up; /* no file on storage: the kernel makes it up (/proc, /sys and the like) */
         GlStorageKind kind;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "core/error.h"
@@ -24,6 +25,8 @@ static void mount_free(gpointer data) {
         GlMount *mount = data;
 
         g_free(mount->device);
+        g_free(mount->root);
+        g_free(mount->source);
         g_free(mount->point);
         g_free(mount->type);
         g_free(mount->options);
@@ -46,6 +49,18 @@ static char *unescape(const char *text) {
         return g_string_free(plain, FALSE);
 }
 
+gboolean gl_device_parse(const char *text, dev_t *device) {
+        const char *colon = strchr(text, ':');
+        g_autofree char *first = colon ? g_strndup(text, colon - text) : NULL;
+        guint64 major, minor;
+
+        if (!colon || !g_ascii_string_to_unsigned(first, 10, 0, 4095, &major, NULL) ||
+            !g_ascii_string_to_unsigned(colon + 1, 10, 0, (1 << 20) - 1, &minor, NULL))
+                return FALSE;
+        *device = makedev((guint) major, (guint) minor);
+        return TRUE;
+}
+
 /* "27 1 254:0 / /mnt rw,relatime shared:1 - ext4 /dev/vda rw": any number of fields may stand before the dash. */
 static GlMount *parse_line(const char *line) {
         g_auto(GStrv) fields = g_strsplit(line, " ", -1);
@@ -63,8 +78,11 @@ static GlMount *parse_line(const char *line) {
         mount->id = id;
         mount->parent = parent;
         mount->device = g_strdup(fields[2]);
+        (void) gl_device_parse(fields[2], &mount->number);
+        mount->root = unescape(fields[3]);
         mount->point = unescape(fields[4]);
         mount->type = unescape(fields[dash + 1]);
+        mount->source = unescape(fields[dash + 2]);
         mount->options = unescape(fields[dash + 3]);
         return mount;
 }
@@ -235,6 +253,11 @@ const GlMount *gl_mount_table_find(GlMountTable *table, const char *path) {
 
         refresh(table);
         return gl_mounts_find(table->mounts, head);
+}
+
+GPtrArray *gl_mount_table_get(GlMountTable *table) {
+        refresh(table);
+        return g_ptr_array_ref(table->mounts);
 }
 
 const GlMount *gl_mount_table_find_id(GlMountTable *table, guint64 id) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <glib.h>
+#include <sys/types.h>
 
 /*
  * The mount table, as the kernel tells it in /proc/self/mountinfo: which mount a path
@@ -13,8 +14,11 @@ typedef struct {
         guint64 parent;
         gboolean top;  /* its parent is not in the table: where every path begins */
         char *device;  /* (owned) "<major>:<minor>" of what is mounted */
+        dev_t number;  /* the same as a number; one of major 0 is nobody's device */
+        char *root;    /* (owned) which directory of its file system is the mount's root */
         char *point;   /* (owned) where it is mounted, absolute */
         char *type;    /* (owned) of the file system */
+        char *source;  /* (owned) what is mounted, as the file system says */
         char *options; /* (owned) of the file system (not of the mount), separated by commas */
 } GlMount;
 
@@ -34,6 +38,9 @@ char *gl_path_tidy(const char *path);
 /* Whether PATH is POINT or lies under it, by whole components. Both tidy. */
 gboolean gl_path_is_under(const char *path, const char *point);
 
+/* "8:1", FALSE for all else. */
+gboolean gl_device_parse(const char *text, dev_t *device);
+
 /* --- the live table: one thread --- */
 
 typedef struct GlMountTable GlMountTable;
@@ -48,5 +55,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(GlMountTable, gl_mount_table_free)
 
 /* As gl_mounts_find(), for any absolute PATH; one with ".." counts up to there. (borrowed) until the next look. */
 const GlMount *gl_mount_table_find(GlMountTable *table, const char *path);
+/* All there are now, for any thread that keeps the table from others meanwhile: what is returned never changes. (owned) */
+GPtrArray *gl_mount_table_get(GlMountTable *table);
 /* By the number that statx() calls stx_mnt_id; NULL for one of another mount namespace. Borrowed like that. */
 const GlMount *gl_mount_table_find_id(GlMountTable *table, guint64 id);

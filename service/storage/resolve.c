@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "storage/facts.h"
 #include "storage/source.h"
+#include "storage/stack.h"
 #include "storage/walk.h"
 
 /*
@@ -26,6 +27,7 @@
 
 struct GlResolving {
         GlWorkers *workers;         /* (borrowed) */
+        GlStacks *stacks;           /* (owned) */
         GlCredentials *credentials; /* (owned) */
         char *name;                 /* (owned) as the caller gave it */
         char *what;                 /* (owned) "Disk "/srv/a.img"", for sentences */
@@ -47,6 +49,8 @@ struct GlResolving {
         /* The worker's. */
         GlLeg *next;     /* (owned) (nullable) */
         GlFacts facts;
+        GlPlace *place;    /* (owned) (nullable) */
+        const char *limit; /* (static) (nullable) */
         char *canonical; /* (owned) (nullable) */
         GError *error;   /* (owned) (nullable) */
 };
@@ -56,6 +60,8 @@ static void resolving_free(GlResolving *resolving) {
         g_clear_pointer(&resolving->credentials, gl_credentials_unref);
         g_clear_pointer(&resolving->legs, g_ptr_array_unref);
         g_clear_pointer(&resolving->next, gl_leg_free);
+        g_clear_pointer(&resolving->place, gl_place_unref);
+        g_clear_pointer(&resolving->stacks, gl_stacks_unref);
         g_clear_error(&resolving->failure);
         g_clear_error(&resolving->error);
         g_free(resolving->name);
@@ -114,6 +120,16 @@ static gboolean look_at(GlResolving *resolving, int fd, GError **error) {
         return gl_facts_check(&resolving->facts, resolving->what, error);
 }
 
+/* As the service itself, which sees of devices what the user does not. */
+static void find_place(GlResolving *resolving, int fd) {
+        GlFacts *facts = &resolving->facts;
+
+        resolving->place = gl_stacks_find(resolving->stacks, fd, facts, resolving->mode, resolving->extent,
+                                          resolving->what, &resolving->limit, &resolving->error);
+        if (facts->type == S_IFBLK)
+                facts->birth = gl_stacks_sequence(resolving->stacks, facts->device);
+}
+
 static void work_walk(gpointer data) {
         GlResolving *resolving = data;
         const GlLeg *leg = resolving->legs->pdata[resolving->legs->len - 1];
@@ -133,6 +149,8 @@ static void work_walk(gpointer data) {
                 /* Removed meanwhile, or moved out of what can be reached. */
                 if (resolving->facts.n_links == 0 || !resolving->canonical || resolving->canonical[0] != '/')
                         gl_source_set_error(&resolving->error, resolving->what, ENOENT);
+                else
+                        find_place(resolving, fd);
         }
         if (fd >= 0)
                 close(fd);
@@ -158,8 +176,9 @@ static gboolean let_go_of_description(GlResolving *resolving, GError **error) {
 static void work_look(gpointer data) {
         GlResolving *resolving = data;
 
-        if (look_at(resolving, resolving->fd, &resolving->error))
-                let_go_of_description(resolving, &resolving->error);
+        if (look_at(resolving, resolving->fd, &resolving->error) &&
+            let_go_of_description(resolving, &resolving->error))
+                find_place(resolving, resolving->fd);
 }
 
 /* --- on the loop --- */
@@ -201,7 +220,11 @@ static GlSource *make_source(GlResolving *resolving) {
         source->legs = legs_to_keep(resolving, resolving->canonical, source->storage);
         gl_facts_heed_mount(facts, mount);
         source->canonical = g_steal_pointer(&resolving->canonical);
-        source->place = gl_place_new(&facts->node, resolving->extent, NULL, 0);
+        source->stacks = gl_stacks_ref(resolving->stacks);
+        source->self = facts->node;
+        source->extent = resolving->extent;
+        source->place = g_steal_pointer(&resolving->place);
+        source->limit = resolving->limit;
         source->birth = facts->birth;
         source->kind = facts->kind;
         source->kind_reason = facts->kind_reason;
@@ -273,6 +296,7 @@ static GlResolving *resolving_new(GlWorkers *workers, GlCredentials *credentials
         GlResolving *resolving = g_new0(GlResolving, 1);
 
         resolving->workers = workers;
+        resolving->stacks = gl_stacks_ref(gl_workers_stacks(workers));
         resolving->credentials = credentials ? gl_credentials_ref(credentials) : gl_credentials_new(0, &root, 1);
         resolving->name = g_strdup(name);
         resolving->what = gl_source_describe(name, extent);

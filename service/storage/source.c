@@ -2,11 +2,13 @@
 #include "storage/source.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/error.h"
 #include "storage/facts.h"
+#include "storage/stack.h"
 #include "storage/walk.h"
 
 /*
@@ -21,7 +23,8 @@
  * path alone is walked, on this storage, and a symlink over there that was swapped since the registration is not
  * noticed here.
  *
- * What is found has to be a file of the same inode with the same birth, or the same block device.
+ * What is found has to be a file of the same inode with the same birth, or the same block device, and to be in the same
+ * place once it is open.
  */
 
 static void source_clear(gpointer data) {
@@ -33,6 +36,7 @@ static void source_clear(gpointer data) {
         g_clear_pointer(&source->storage, g_free);
         g_clear_pointer(&source->legs, g_ptr_array_unref);
         g_clear_pointer(&source->place, gl_place_unref);
+        g_clear_pointer(&source->stacks, gl_stacks_unref);
         if (source->fd >= 0)
                 close(source->fd);
 }
@@ -51,7 +55,7 @@ void gl_source_unref(GlSource *source) {
 }
 
 GlSource *gl_source_restore(GlWorkers *workers, GlCredentials *registrant, const char *path, const char *canonical,
-                            GlPlace *place, gint64 birth) {
+                            GlPlace *place, GlExtent extent, gint64 birth, dev_t device) {
         GlSource *source = g_atomic_rc_box_new0(GlSource);
 
         source->registrant = gl_credentials_ref(registrant);
@@ -61,16 +65,19 @@ GlSource *gl_source_restore(GlWorkers *workers, GlCredentials *registrant, const
         source->legs = g_ptr_array_new_with_free_func((GDestroyNotify) gl_leg_free);
         source->fd = -1;
         source->place = gl_place_ref(place);
+        source->stacks = gl_stacks_ref(gl_workers_stacks(workers));
+        source->extent = extent;
         source->birth = birth;
-        source->block = place->node.kind == GL_NODE_BLOCK;
-        source->device = source->block ? (dev_t) place->node.device : 0;
+        source->block = device != 0;
+        source->device = device;
+        source->self = source->block ? (GlNode){.kind = GL_NODE_BLOCK, .device = device} : place->node;
         return source;
 }
 
 static gboolean is_same(const GlSource *source, const GlFacts *facts) {
         /* A FIFO may have got the inode's number. */
         if (facts->type != (source->block ? S_IFBLK : S_IFREG) ||
-            !gl_node_equal(&source->place->node, &facts->node))
+            !gl_node_equal(&source->self, &facts->node))
                 return FALSE;
         return source->block || source->birth == 0 || facts->birth == 0 || source->birth == facts->birth;
 }
@@ -105,18 +112,46 @@ static int walk_again(const GlSource *source, const char *what, GError **error) 
         return -1;
 }
 
-static int open_path(const GlSource *source, GlMode mode, const char *what, GError **error) {
-        GlFacts facts;
+/*
+ * Once more from what is open now: what it lies on may have changed while its name and its number have not. Sets the
+ * error. As the service itself: what there is to see of devices is not the registrant's.
+ */
+static gboolean is_in_place(const GlSource *source, int fd, GlFacts *facts, GlMode mode, const char *what,
+                            GError **error) {
+        const char *limit;
+        g_autoptr(GlPlace) place =
+                gl_stacks_find(source->stacks, fd, facts, mode, source->extent, what, &limit, error);
+
+        if (place && !gl_place_same(place, source->place))
+                set_stale(error, what);
+        return place && gl_place_same(place, source->place);
+}
+
+/* To open a file of an overlay for writing may make another one of it. */
+static gboolean may_be_opened(const GlSource *source, int found, GlFacts *facts, GlMode mode, const char *what,
+                              GError **error) {
+        gboolean may;
+
+        if (facts->magic != OVERLAYFS_SUPER_MAGIC || mode == GL_MODE_READONLY)
+                return TRUE;
+        gl_credentials_drop();
+        may = is_in_place(source, found, facts, mode, what, error);
+        gl_credentials_assume(source->registrant);
+        return may;
+}
+
+/* As the registrant. */
+static int open_path(const GlSource *source, GlMode mode, const char *what, GlFacts *facts, GError **error) {
         int found = walk_again(source, what, error), fd = -1, r;
 
         if (found < 0)
                 return -1;
-        r = gl_facts_read(found, &facts);
+        r = gl_facts_read(found, facts);
         if (r < 0) {
                 gl_source_set_error(error, what, -r);
-        } else if (!is_same(source, &facts)) {
+        } else if (!is_same(source, facts)) {
                 set_stale(error, what);
-        } else {
+        } else if (may_be_opened(source, found, facts, mode, what, error)) {
                 fd = gl_source_reopen(found, mode);
                 if (fd < 0)
                         gl_source_set_error(error, what, errno);
@@ -129,14 +164,21 @@ static int open_path(const GlSource *source, GlMode mode, const char *what, GErr
  * The descriptor itself is the permission, so root opens it again; on NFS, root may be nobody there, and the
  * registrant may. It cannot lead to another inode than it did.
  */
-static int open_descriptor(const GlSource *source, GlMode mode, const char *what, GError **error) {
-        int fd;
+static int open_descriptor(const GlSource *source, GlMode mode, const char *what, GlFacts *facts, GError **error) {
+        int fd, r;
 
         if (mode != GL_MODE_READONLY && !source->fd_writable) {
                 g_set_error(error, GL_ERROR, GL_ERROR_ACCESS_DENIED,
                             "%s cannot be opened for writing: it was registered with a read-only descriptor.", what);
                 return -1;
         }
+        r = gl_facts_read(source->fd, facts);
+        if (r < 0) {
+                gl_source_set_error(error, what, -r);
+                return -1;
+        }
+        if (facts->magic == OVERLAYFS_SUPER_MAGIC && !is_in_place(source, source->fd, facts, mode, what, error))
+                return -1;
         fd = gl_source_reopen(source->fd, mode);
         if (fd < 0 && (errno == EACCES || errno == EPERM)) {
                 gl_credentials_assume(source->registrant);
@@ -149,15 +191,33 @@ static int open_descriptor(const GlSource *source, GlMode mode, const char *what
 }
 
 int gl_source_open(const GlSource *source, GlMode mode, GError **error) {
-        g_autofree char *what = gl_source_describe(source->path, source->place->extent);
+        g_autofree char *what = gl_source_describe(source->path, source->extent);
+        GlFacts facts;
         int fd;
 
-        if (source->fd >= 0)
-                return open_descriptor(source, mode, what, error);
-        gl_credentials_assume(source->registrant);
-        fd = open_path(source, mode, what, error);
-        gl_credentials_drop();
+        if (source->fd >= 0) {
+                fd = open_descriptor(source, mode, what, &facts, error);
+        } else {
+                gl_credentials_assume(source->registrant);
+                fd = open_path(source, mode, what, &facts, error);
+                gl_credentials_drop();
+        }
+        if (fd >= 0 && !is_in_place(source, fd, &facts, mode, what, error)) {
+                close(fd);
+                return -1;
+        }
         return fd;
+}
+
+gboolean gl_source_is(const GlSource *source, int fd) {
+        g_autoptr(GlPlace) place = NULL;
+        const char *limit;
+        GlFacts facts;
+
+        if (gl_facts_read(fd, &facts) < 0 || facts.type != (source->block ? S_IFBLK : S_IFREG))
+                return FALSE;
+        place = gl_stacks_find(source->stacks, fd, &facts, GL_MODE_READONLY, source->extent, "", &limit, NULL);
+        return place && gl_place_equal(place, source->place);
 }
 
 static GlWhereabouts find_path(const GlSource *source) {

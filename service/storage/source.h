@@ -12,6 +12,8 @@
  * and refuses when it leads elsewhere by then. Immutable after it was resolved.
  */
 
+typedef struct GlStacks GlStacks;
+
 typedef enum {
         GL_STORAGE_LOCAL,   /* locks are this host's */
         GL_STORAGE_SHARED,  /* locks reach other hosts (NFS, CephFS, GFS2, OCFS2, …) */
@@ -29,8 +31,12 @@ typedef struct {
         int fd;          /* -1, or for ..._fd() an O_PATH descriptor of what the caller's led to */
         gboolean fd_writable; /* the caller's was */
 
+        GlStacks *stacks; /* (owned) what found the place, and finds it again */
+        GlNode self;    /* what is opened: the file, or the device by its number */
+        GlExtent extent; /* the part of that which is meant; where it really is says the place */
         GlPlace *place; /* (owned) */
-        gint64 birth;   /* ns, 0 unknown: tells an inode number that was used again */
+        gint64 birth;   /* ns, or the number of the disk; 0 unknown: tells a number that was used again */
+        const char *limit; /* (nullable) (static) what could not be told of it, in words: it reaches no further then */
         GlStorageKind kind;
         const char *kind_reason; /* (nullable) (static) why not more than MOUNT or LOCAL, in words */
         gboolean block;
@@ -70,10 +76,11 @@ GlResolving *gl_source_resolve_fd(GlWorkers *workers, GlCredentials *credentials
 
 /*
  * What was registered before a restart of the service and cannot be found again now: it still says what it was, and
- * gl_source_open() says GL_ERROR_STALE. Touches no storage. PATH (nullable) and CANONICAL as they were saved.
+ * gl_source_open() says GL_ERROR_STALE. Touches no storage. PATH (nullable), CANONICAL, EXTENT, BIRTH and DEVICE (0: it
+ * was none) as they were saved.
  */
 GlSource *gl_source_restore(GlWorkers *workers, GlCredentials *registrant, const char *path, const char *canonical,
-                            GlPlace *place, gint64 birth);
+                            GlPlace *place, GlExtent extent, gint64 birth, dev_t device);
 
 /* Forgets the callback. Only before it was called. */
 void gl_resolving_cancel(GlResolving *resolving);
@@ -84,6 +91,9 @@ void gl_resolving_cancel(GlResolving *resolving);
  * descriptor, close-on-exec, or -1.
  */
 int gl_source_open(const GlSource *source, GlMode mode, GError **error);
+
+/* Whether FD, somebody's descriptor, is of what SOURCE is. Likewise on a worker's thread. */
+gboolean gl_source_is(const GlSource *source, int fd);
 
 /* Whether SOURCE's path still leads to it, for its registrant. Likewise on a worker's thread; what cannot be walked is
  * GL_WHEREABOUTS_UNKNOWN, and a descriptor leads to what it did. */

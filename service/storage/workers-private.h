@@ -62,6 +62,7 @@ struct GlWorkers {
         sd_event_source *source; /* (owned) of the mailbox's eventfd */
         GlMailbox *mailbox;      /* (owned) */
         GlMountTable *mounts;    /* (owned) */
+        GlStacks *stacks;        /* (owned) */
         GHashTable *workers;     /* (owned) of storage → GlWorker */
         GHashTable *accounts;    /* (owned) set of GlAccount: those that have pieces */
         GQueue pieces;           /* of GlPiece: all that have not come back, the oldest first */

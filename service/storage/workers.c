@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/obstacle.h"
+#include "storage/stack.h"
 
 /*
  * Pieces of work, and the threads' way back to the loop; whose piece is next, and on which thread, is in turns.c.
@@ -99,6 +100,7 @@ GlWorkers *gl_workers_new(sd_event *event, const char *sysroot, const GlWorkersL
         workers->mounts = gl_mount_table_new(sysroot, error);
         if (!workers->mounts)
                 return NULL;
+        workers->stacks = gl_stacks_new(sysroot);
         workers->mailbox = mailbox_new(error);
         if (!workers->mailbox)
                 return NULL;
@@ -154,12 +156,17 @@ void gl_workers_free(GlWorkers *workers) {
         g_hash_table_unref(workers->accounts);
         g_clear_pointer(&workers->mailbox, mailbox_unref);
         gl_mount_table_free(workers->mounts);
+        gl_stacks_unref(workers->stacks);
         sd_event_unref(workers->event);
         g_free(workers);
 }
 
 sd_event *gl_workers_event(GlWorkers *workers) {
         return workers->event;
+}
+
+GlStacks *gl_workers_stacks(GlWorkers *workers) {
+        return workers->stacks;
 }
 
 GlMountTable *gl_workers_mounts(GlWorkers *workers) {

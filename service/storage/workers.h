@@ -12,6 +12,7 @@
  * prefix of a path, found in the mount table without touching the mount.
  */
 
+typedef struct GlStacks GlStacks;
 typedef struct GlWorkers GlWorkers;
 typedef struct GlPiece GlPiece;
 
@@ -59,6 +60,8 @@ GlPiece *gl_workers_submit_chore(GlWorkers *workers, const char *storage, guint3
 /* TRUE: PIECE was not begun yet, and neither WORK nor DONE will be called. */
 gboolean gl_workers_withdraw(GlWorkers *workers, GlPiece *piece);
 
-/* Both borrowed; the mount table only on the loop's thread. */
+/* All borrowed; the mount table only on the loop's thread. */
 sd_event *gl_workers_event(GlWorkers *workers);
 GlMountTable *gl_workers_mounts(GlWorkers *workers);
+/* For any thread. */
+GlStacks *gl_workers_stacks(GlWorkers *workers);

@@ -194,6 +194,39 @@ static GlCredentials *read_registrant(Reader *reader) {
         return reader->error ? NULL : gl_credentials_new(uid, groups, n);
 }
 
+/* Four words each: node, start, end, allocator. */
+static gboolean parse_ancestor(char **words, GlAncestor *ancestor) {
+        return gl_node_from_string(words[0], &ancestor->node) &&
+               g_ascii_string_to_unsigned(words[1], 10, 0, G_MAXUINT64, &ancestor->extent.start, NULL) &&
+               g_ascii_string_to_unsigned(words[2], 10, 0, G_MAXUINT64, &ancestor->extent.end, NULL) &&
+               g_ascii_string_to_unsigned(words[3], 10, 0, G_MAXUINT64, &ancestor->allocator, NULL);
+}
+
+static void read_below(Reader *reader, GlSavedSource *source) {
+        g_autofree char *value = read_value(reader, "below");
+        g_auto(GStrv) words = g_strsplit(value ?: "", " ", -1);
+        guint n = g_strv_length(words);
+
+        if (value && (n % 4 != 0 || n / 4 > GL_PLACE_MAX_ANCESTORS))
+                complain(reader, "below", "is no list of places");
+        for (guint i = 0; !reader->error && i < n; i += 4) {
+                GlAncestor ancestor = {};
+
+                if (!parse_ancestor(words + i, &ancestor))
+                        complain(reader, "below", "is no list of places");
+                g_array_append_val(source->below, ancestor);
+        }
+}
+
+/* Of a block device: what was opened, and which part of it was meant. */
+static void read_device(Reader *reader, GlSavedSource *source) {
+        source->device = (dev_t) read_unsigned(reader, "device", G_MAXUINT32);
+        source->asked.start = read_unsigned(reader, "device-start", G_MAXUINT64);
+        source->asked.end = read_unsigned(reader, "device-end", G_MAXUINT64);
+        if (source->asked.start >= source->asked.end)
+                complain(reader, "device-end", "is not after the start");
+}
+
 static void read_source(Reader *reader, GlSavedSource *source) {
         g_autofree char *node = read_value(reader, "node");
 
@@ -203,6 +236,12 @@ static void read_source(Reader *reader, GlSavedSource *source) {
         source->extent.end = read_unsigned(reader, "extent-end", G_MAXUINT64);
         if (source->extent.start >= source->extent.end)
                 complain(reader, "extent-end", "is not after the start");
+        source->asked = source->extent;
+        source->below = g_array_new(FALSE, TRUE, sizeof(GlAncestor));
+        if (is_there(reader, "below"))
+                read_below(reader, source);
+        if (is_there(reader, "device"))
+                read_device(reader, source);
         if (is_there(reader, "path"))
                 source->path = read_name(reader, "path", MAX_PATH_BYTES);
         if (source->path && source->path[0] != '/')
@@ -301,6 +340,7 @@ static void saved_source_free(gpointer data) {
 
         g_free(source->path);
         g_free(source->canonical);
+        g_clear_pointer(&source->below, g_array_unref);
         g_clear_pointer(&source->registrant, gl_credentials_unref);
         g_free(source);
 }

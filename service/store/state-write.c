@@ -61,6 +61,21 @@ static void set_guest(GKeyFile *file, const GlGuest *guest) {
         g_key_file_set_uint64(file, group, "supervisor-start-time", supervisor->start_time);
 }
 
+static void set_ancestors(GKeyFile *file, const char *group, const GlPlace *place) {
+        g_autoptr(GString) text = g_string_new(NULL);
+
+        for (guint i = 0; i < place->n_ancestors; i++) {
+                const GlAncestor *ancestor = &place->ancestors[i];
+                g_autofree char *node = gl_node_to_string(&ancestor->node);
+
+                g_string_append_printf(text, "%s%s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT,
+                                       i > 0 ? " " : "", node, ancestor->extent.start, ancestor->extent.end,
+                                       ancestor->allocator);
+        }
+        if (text->len > 0)
+                g_key_file_set_value(file, group, "below", text->str);
+}
+
 /* How to find it again: what it was, where it was, and who may open it. */
 static void set_source(GKeyFile *file, const char *group, const GlResource *resource) {
         const GlPlace *place = resource->place;
@@ -72,6 +87,12 @@ static void set_source(GKeyFile *file, const char *group, const GlResource *reso
         g_key_file_set_value(file, group, "node", node);
         g_key_file_set_uint64(file, group, "extent-start", place->extent.start);
         g_key_file_set_uint64(file, group, "extent-end", place->extent.end);
+        set_ancestors(file, group, place);
+        if (source->block) {
+                g_key_file_set_uint64(file, group, "device", source->device);
+                g_key_file_set_uint64(file, group, "device-start", source->extent.start);
+                g_key_file_set_uint64(file, group, "device-end", source->extent.end);
+        }
         /* The text that came with a descriptor is a name only: nobody checked where it leads. */
         if (!resource->by_descriptor)
                 set_text(file, group, "path", source->path);

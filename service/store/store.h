@@ -35,6 +35,9 @@ typedef struct {
         char *canonical;
         GlNode node;
         GlExtent extent;
+        GArray *below;  /* of GlAncestor: what that sat on */
+        dev_t device;   /* of a block device its number, else 0 */
+        GlExtent asked; /* which part of what was opened is meant: of a file the same as `extent` */
         gint64 birth;
         GlCredentials *registrant;
 } GlSavedSource;

@@ -14,6 +14,7 @@ from guestlocktest import (
     GLib, Signals, as_uid, at_end, bus, create_guest, disk, end_keeper, end_process, end_service, equal, fails,
     image, is_locked, lock_on, main, manager, restart_service, run, spawn_process, start_guest, start_service, temp_dir,
     test, wait_until)
+from storagetest import loop_device, mounted_ext4
 from filetest import MODES, NEXT, has_open, lock_byte, opened, opened_as, outcome, secret, service_access
 
 READER, WRITER, HOST, QEMU_WRITES, QEMU_NO_WRITER = NEXT + 1, NEXT + 2, 1 << 60, 101, 201
@@ -220,7 +221,7 @@ def removed_replaced_and_linked():
 
 @test
 def immutable_and_append_only():
-    path = image(temp_dir(on_disk=True), user='alice')
+    path = image(mounted_ext4(loop_device(image(temp_dir(), size=16 << 20))), user='alice')
     at_end(lambda: run('chattr', '-i', '-a', str(path)))
     alice, guest = as_uid('alice'), None
     for flag in ('+i', '+a'):

@@ -5,7 +5,7 @@ import os
 
 from guestlocktest import (
     create_guest, disk, equal, fails, image, main, spawn_process, start_guest, temp_dir, test)
-from storagetest import holder, mount
+from storagetest import holder, loop_device, mount, mounted_ext4
 
 
 def refused(name, first, path, mode='exclusive'):
@@ -153,7 +153,7 @@ def modes():
 @test
 def image_and_a_new_one_with_its_inode():
     """The number of an inode is used again when its file is gone; a lease keeps the file from going."""
-    directory = temp_dir(on_disk=True)
+    directory = mounted_ext4(loop_device(image(temp_dir(), size=16 << 20)))
     path, first = held_image(directory)
     inode = path.stat().st_ino
     path.unlink()

@@ -278,7 +278,8 @@ def devices_that_the_host_uses():
     assert f'it is mounted on "{point}"' in [entry['via'] for entry in who(device)]
     tell('a mounted device', [entry for entry in who(device) if 'pid' not in entry])
     found = who(backing)
-    equal([entry['via'] for entry in found], [f'{device.name} is backed by it', f'{device.name} is mounted on "{point}"'])
+    equal([entry['via'] for entry in found],
+          [f'the device {device.name}, which shares storage with it, is mounted on "{point}"'])
     tell('the file of a mounted loop device', found)
     equal([entry['via'] for entry in would_start(disk(device))], [f'it is mounted on "{point}"'])
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "drivers/file-audit.h"
+#include "storage/source.h"
 #include "drivers/file-locks.h"
 #include "drivers/holders.h"
 
@@ -85,7 +86,9 @@ static void test_of_a_lease_file(void) {
         g_autoptr(GPtrArray) holders = g_ptr_array_new_with_free_func(gl_holder_free);
         GlNode node = {.kind = GL_NODE_FILE, .device = 1, .inode = 2};
         GlPlace *place = gl_place_new(&node, (GlExtent){5, 6}, NULL, 0);
-        GlTarget target = {.type = GL_RESOURCE_LEASE, .held_mode = GL_MODE_EXCLUSIVE, .place = place};
+        GlSource source = {.extent = place->extent};
+        GlTarget target = {.type = GL_RESOURCE_LEASE, .held_mode = GL_MODE_EXCLUSIVE, .place = place,
+                           .source = {.box = &source}};
         g_autofree char *said = NULL;
         GlHeldRange range = {5, 5, TRUE};
 

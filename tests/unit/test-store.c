@@ -108,6 +108,8 @@ static GlSource *add_resource(GlGuest *guest, GlResourceType type, const char *n
         static const gid_t groups[] = {1000, 27, 44};
         GlNode node = {
                 .kind = GL_NODE_FILE, .device = 0xfe01, .inode = 99 + guest->resources->len, .inode_generation = 5};
+        const GlAncestor below[] = {{{.kind = GL_NODE_BLOCK, .device = 0xfe01, .inode = 3}, {512, G_MAXUINT64}, 77},
+                                    {{.kind = GL_NODE_DISK, .device = G_MAXUINT64, .inode = 1}, {0, 4096}, 0}};
         GlResource *resource = gl_guest_record_add_resource(guest);
         GlSource *source = g_atomic_rc_box_new0(GlSource);
 
@@ -115,7 +117,7 @@ static GlSource *add_resource(GlGuest *guest, GlResourceType type, const char *n
         resource->name = g_strdup(name);
         resource->mode = GL_MODE_SHARED;
         resource->state = GL_RESOURCE_DRAINING;
-        resource->place = gl_place_new(&node, extent, NULL, 0);
+        resource->place = gl_place_new(&node, extent, below, guest->resources->len % 3);
         resource->source = (GlHandle){source, clear_source};
         resource->registered_by = 1000;
         resource->generation = 17;
@@ -129,6 +131,12 @@ static GlSource *add_resource(GlGuest *guest, GlResourceType type, const char *n
         source->path = g_strdup("/srv/" NASTY);
         source->canonical = g_strdup("/srv/\xff\xfe" NASTY);
         source->birth = -5;
+        source->extent = extent;
+        if (type == GL_RESOURCE_LEASE) { /* one byte of a partition, which is another one of the disk */
+                source->block = TRUE;
+                source->device = 0x801;
+                source->extent = (GlExtent){7, 8};
+        }
         source->registrant = gl_credentials_new(1000, groups, G_N_ELEMENTS(groups));
         return source;
 }
@@ -189,6 +197,7 @@ static void assert_same_guest(const GlGuest *a, const GlGuest *b) {
 
 static void assert_same_resource(const GlResource *a, const GlResource *b, const GlSavedSource *saved) {
         const GlSource *source = a->source.box;
+        g_autoptr(GlPlace) back = NULL;
 
         g_assert_cmpint(a->type, ==, b->type);
         g_assert_cmpstr(a->name, ==, b->name);
@@ -209,6 +218,11 @@ static void assert_same_resource(const GlResource *a, const GlResource *b, const
         g_assert_true(gl_node_equal(&a->place->node, &saved->node));
         g_assert_cmpuint(a->place->extent.start, ==, saved->extent.start);
         g_assert_cmpuint(a->place->extent.end, ==, saved->extent.end);
+        back = gl_place_new(&saved->node, saved->extent, (gconstpointer) saved->below->data, saved->below->len);
+        g_assert_true(gl_place_same(a->place, back));
+        g_assert_cmpuint(source->device, ==, saved->device);
+        g_assert_cmpuint(source->extent.start, ==, saved->asked.start);
+        g_assert_cmpuint(source->extent.end, ==, saved->asked.end);
         g_assert_cmpstr(source->canonical, ==, saved->canonical);
         g_assert_cmpint(source->birth, ==, saved->birth);
 }

@@ -56,6 +56,55 @@ static void test_matrix(void) {
         }
 }
 
+/* Column M: what the host has mounted, on the device itself, on a volume on it, and a part of it. */
+static void test_matrix_of_the_host(void) {
+        GlNode disk = block_node(8), volume = block_node(253);
+        GlExtent low = {0, 100}, high = {100, 200};
+        GlAncestor below = {disk, low, 7};
+        g_autoptr(GlPlace) whole = place_of(disk, WHOLE), first = place_of(disk, low), second = place_of(disk, high);
+        g_autoptr(GlPlace) file = place_on(file_node(1), disk, WHOLE, 5);
+        g_autoptr(GlPlace) on_disk = gl_place_new(&volume, WHOLE, &below, 1);
+        g_autoptr(GlPlace) sibling = place_on(block_node(254), disk, high, 0);
+
+        /* R, W and X: the same cell. */
+        g_assert_true(gl_place_is_used(whole, whole));
+        g_assert_true(gl_place_is_used(whole, first));
+        g_assert_true(gl_place_is_used(first, whole));
+        g_assert_false(gl_place_is_used(first, second));
+        g_assert_true(gl_place_is_used(on_disk, on_disk));
+        g_assert_true(gl_place_is_used(whole, on_disk)); /* in use below something of the host's */
+        g_assert_true(gl_place_is_used(first, on_disk));
+        g_assert_false(gl_place_is_used(second, on_disk));
+        /* The intentions. */
+        g_assert_false(gl_place_is_used(file, whole));
+        g_assert_false(gl_place_is_used(on_disk, whole));
+        g_assert_false(gl_place_is_used(sibling, on_disk));
+}
+
+static void test_places_compared(void) {
+        GlAncestor below[] = {{block_node(8), {0, 100}, 7}, {block_node(9), WHOLE, 0}};
+        GlNode node = block_node(253);
+        g_autoptr(GlPlace) one = gl_place_new_via(&node, WHOLE, below, 2, "a way"), same = gl_place_new(&node, WHOLE, below, 2);
+        g_autoptr(GlPlace) less = gl_place_new(&node, WHOLE, below, 1), part = place_of(node, (GlExtent){0, 5});
+        GlNode key = gl_place_key(one), part_key = gl_place_key(part);
+
+        g_assert_true(gl_place_same(one, same));
+        g_assert_true(gl_place_equal(one, less));
+        g_assert_false(gl_place_same(one, less));
+        for (guint i = 0; i < 3; i++) {
+                GlAncestor other[] = {below[0], below[1]};
+                g_autoptr(GlPlace) place = NULL;
+
+                other[1].allocator = i == 0;
+                other[0].extent.end += i == 1;
+                other[0].node.inode += i == 2;
+                place = gl_place_new(&node, WHOLE, other, 2);
+                g_assert_false(gl_place_same(one, place));
+        }
+        g_assert_true(gl_node_equal(&key, &node));
+        g_assert_false(gl_node_equal(&part_key, &node));
+}
+
 static void test_siblings(void) {
         GlNode disk = block_node(8);
         g_autoptr(GlPlace) first = place_on(file_node(1), disk, WHOLE, 5);
@@ -173,6 +222,19 @@ static gboolean model_conflict(const GlPlace *a, GlMode a_mode, const GlPlace *b
         return FALSE;
 }
 
+/* What the host uses at USED, in terms of the model: it takes part with its own extent and those below. */
+static gboolean model_used(const GlPlace *asked, const GlPlace *used) {
+        for (guint j = 0; j <= used->n_ancestors; j++) {
+                Touch own = {asked, 0}, theirs = {used, j};
+                GlExtent left = extent_of(own), right = extent_of(theirs);
+
+                if (gl_node_compare(node_of(own), node_of(theirs)) == 0 &&
+                    MAX(left.start, right.start) < MIN(left.end, right.end))
+                        return TRUE;
+        }
+        return FALSE;
+}
+
 static GlExtent random_extent(GRand *rand) {
         guint64 start = (guint64) g_rand_int_range(rand, 0, 6);
 
@@ -263,6 +325,19 @@ static void test_model(void) {
         g_assert_cmpuint(gl_table_size(table), ==, 0);
 }
 
+static void test_model_of_the_host(void) {
+        g_autoptr(GRand) rand = g_rand_new_with_seed(20261123);
+        guint n_used = 0;
+
+        for (guint i = 0; i < 20000; i++) {
+                g_autoptr(GlPlace) asked = random_place(rand), used = random_place(rand);
+
+                g_assert_cmpint(gl_place_is_used(asked, used), ==, model_used(asked, used));
+                n_used += gl_place_is_used(asked, used);
+        }
+        g_assert_cmpuint(n_used, >, 500);
+}
+
 /* Thousands of files of one file system must not be looked at one by one. */
 static void test_many_siblings_are_cheap(void) {
         g_autoptr(GlTable) table = gl_table_new();
@@ -283,7 +358,8 @@ static void test_many_siblings_are_cheap(void) {
 }
 
 static void test_node_text(void) {
-        GlNode nodes[] = {file_node(G_MAXUINT64), block_node(0x800001), {.inode_generation = G_MAXUINT32}};
+        GlNode nodes[] = {file_node(G_MAXUINT64), block_node(0x800001), {.inode_generation = G_MAXUINT32},
+                          {.kind = GL_NODE_DISK, .device = G_MAXUINT64, .inode = G_MAXUINT64}};
         const char *const wrong[] = {"", "f", "x1-2-3", "f1-2", "f1-2-3-4", "f1-2-100000000", "f-1-2-3", "f1- 2-3"};
         GlNode back = {.inode = 77};
 
@@ -296,17 +372,20 @@ static void test_node_text(void) {
         }
         for (guint i = 0; i < G_N_ELEMENTS(wrong); i++)
                 g_assert_false(gl_node_from_string(wrong[i], &back));
-        g_assert_true(gl_node_equal(&back, &nodes[2])); /* untouched */
+        g_assert_true(gl_node_equal(&back, &nodes[G_N_ELEMENTS(nodes) - 1])); /* untouched */
 }
 
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/table/matrix", test_matrix);
+        g_test_add_func("/table/matrix-of-the-host", test_matrix_of_the_host);
+        g_test_add_func("/table/places-compared", test_places_compared);
         g_test_add_func("/table/siblings", test_siblings);
         g_test_add_func("/table/extents-of-one-node", test_extents_of_one_node);
         g_test_add_func("/table/nodes-are-told-apart", test_nodes_are_told_apart);
         g_test_add_func("/table/found-once-and-all", test_found_once_and_all);
         g_test_add_func("/table/model", test_model);
+        g_test_add_func("/table/model-of-the-host", test_model_of_the_host);
         g_test_add_func("/table/many-siblings-are-cheap", test_many_siblings_are_cheap);
         g_test_add_func("/table/node-text", test_node_text);
         return g_test_run();
