@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -109,7 +111,15 @@ static void test_count(void) {
 }
 
 int main(int argc, char **argv) {
+        int probe;
+
         g_test_init(&argc, &argv, NULL);
+        probe = (int) syscall(SYS_pidfd_open, getpid(), 0);
+        if (probe < 0 && errno == ENOSYS) {
+                g_print("1..0 # SKIP no pidfd_open() here (valgrind 3.19 lacks it)\n");
+                return 0;
+        }
+        close(probe);
         g_test_add_func("/set-aside/processes", test_processes);
         g_test_add_func("/set-aside/process-lives", test_process_lives);
         g_test_add_func("/set-aside/count", test_count);
