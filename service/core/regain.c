@@ -2,10 +2,10 @@
 #include "core/acquire-private.h"
 
 /*
- * Acquire of what is lost: in state lost, or released since while the guest runs on. What was revoked may still be locked for the guest, as it is kept from others until the
- * guest's end; it is had again as it is, if the driver finds that the locks are whole. What is left of a lock that is
- * not is given back first, and then the resource is taken like any other, which only succeeds if nobody has it and
- * nobody changed it (grant.c).
+ * Acquire of what is lost: in state lost, or released since while the guest runs on. What was revoked may still be
+ * locked for the guest, as it is kept from others until the guest's end; it is had again as it is, if the driver finds
+ * that the locks are whole. What is left of a lock that is not is given back first, and then the resource is taken like
+ * any other, which only succeeds if nobody has it and nobody changed it (grant.c).
  */
 
 /* Of what is lost and still has a lease: what is BROKEN, or what OP has not had looked at yet. */

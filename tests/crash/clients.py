@@ -98,12 +98,15 @@ def _call_patiently(target):
 
 
 class Guest:
-    """A process that writes to disks when it is told that it may."""
+    """A process that writes to disks when it is told that it may; below a supervisor, if there is one to put before it."""
 
-    def __init__(self, directory, program, number, lifetime, seed):
+    def __init__(self, directory, program, number, lifetime, seed, supervisor=()):
+        self.command = [program, directory / 'logs', str(number), str(lifetime), str(seed)]
         self.control, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.control.settimeout(GUEST_PATIENCE)
-        self.process = subprocess.Popen([program, directory / 'logs', str(number), str(lifetime), str(seed)], stdin=end)
+        self.control.settimeout(PATIENT if supervisor else GUEST_PATIENCE)
+        self.is_supervised = bool(supervisor)
+        self.process = subprocess.Popen([*supervisor, *self.command], stdin=end,
+                                        stderr=subprocess.DEVNULL if supervisor else None)
         self.pid = self.process.pid
         end.close()
 
@@ -205,7 +208,8 @@ class Client:
 
     def acquire(self):
         wanted = self.choose(self.random.choice([1, 1, 1, 2, 2, 3]))
-        way = self.random.choices([self.start, self.create, self.inherit, self.unbound], [4, 3, 3, 1])[0]
+        way = self.random.choices([self.start, self.create, self.inherit, self.supervise, self.unbound],
+                                  [4, 3, 3, 3, 1])[0]
         generation = way(wanted)
         for disk, name, mode in wanted:
             self.use(disk, name, mode, generation)
@@ -261,6 +265,19 @@ class Client:
                 os.close(fd)
         return generation
 
+    def supervise(self, wanted):
+        """The supervisor acquires, and nothing runs below it if it cannot."""
+        *rest, lifetime, seed = self.guest.command
+        self.guest.kill()
+        self.guest.leave()
+        self.create_and_register(wanted)
+        program = self.call('GetSupervisorPath')
+        orphan = self.random.choice(['end', 'keep'])
+        arguments = self.call('GetSupervisorArgs', self.options(orphan=orphan))
+        self.guest = Guest(self.directory, rest[0], self.number, lifetime, seed, [program, *arguments])
+        self.guest.tell('keep')
+        return self.call('Acquire', {})
+
     def unbound(self, wanted):
         """Leases that no process's life bounds: nobody may write yet."""
         self.create_and_register(wanted)
@@ -296,6 +313,8 @@ class Client:
         self.use(disk, name, mode, generation)
 
     def suspend(self):
+        if self.guest.is_supervised:
+            return
         resources = list(self.used.values())
         for disk, *_ in resources:
             self.drop(disk)

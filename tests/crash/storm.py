@@ -2,7 +2,7 @@
 """The storm: clients and their guests on a few disks (the load), and a nemesis that kills and stops whatever it finds.
 
 What can be killed is found by the name of the command in this PID namespace, where nothing else runs, and killed by
-pidfd. To add a kind of process (a supervisor above guests): have the clients start it, and give it a line in VICTIMS.
+pidfd. To add a kind of process: have the clients start it, and give it a line in VICTIMS.
 """
 
 import contextlib
@@ -34,6 +34,7 @@ HOST = 1 << 60
 # stopped for a while instead, and which of those that there are may be chosen (None: all).
 Victim = namedtuple('Victim', 'name commands weight stopped among', defaults=[None])
 SERVICE, KEEPER, GUEST, CLIENT = 'guestlockd', 'guestlock-keepe', 'crash-guest', 'crash-client'
+SUPERVISOR = 'guestlock-super'
 
 
 def those_with_a_slow_write(load, pids):
@@ -62,6 +63,8 @@ VICTIMS = [
     Victim('guest', [GUEST], 20, 0.5),
     Victim('guest with a write on its way', [GUEST], 12, 0, those_with_a_slow_write),
     Victim('client', [CLIENT], 12, 0.3),
+    Victim('supervisor', [SUPERVISOR], 10, 0.2),
+    Victim('service and supervisor', [SERVICE, SUPERVISOR], 4, 0),
 ]
 
 
@@ -231,7 +234,7 @@ class Load:
     def end(self):
         """Clients and guests are gone when this is over."""
         end_process(self.forker)
-        for command in (CLIENT, 'crash-janitor', GUEST):
+        for command in (CLIENT, 'crash-janitor', SUPERVISOR, GUEST):
             kill_all(command)
 
     def check_logs(self):
