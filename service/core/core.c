@@ -250,6 +250,7 @@ void gl_guest_bind(GlCore *core, GlGuest *guest, GlProcessRole role, const GlPro
                 return;
         gl_guest_unbind(core, guest, role);
         *bound = (GlProcessRef){process->pid, process->start_time, gl_handle_ref(process->handle)};
+        guest->supervised |= role == GL_PROCESS_SUPERVISOR;
         if (!guest->hidden)
                 pids_add(core, process->pid, guest);
         gl_core_touch(core, guest, pid_property(role));

@@ -54,8 +54,10 @@ void gl_job_take_looks(const GlJob *job, GPtrArray *resources) {
 void gl_guest_released(GlCore *core, GlGuest *guest) {
         g_autoptr(GPtrArray) lost = gl_guest_resources_in(guest, GL_RESOURCE_LOST);
 
-        if (!gl_guest_has_process(guest))
+        if (!gl_guest_has_process(guest)) {
                 gl_core_mark_given_back(core, lost);
+                guest->supervised = FALSE;
+        }
         gl_guest_set_state(core, guest, GL_GUEST_RELEASED);
         gl_guest_save(core, guest, NULL);
 }

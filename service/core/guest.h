@@ -82,6 +82,7 @@ struct GlGuest {
         gboolean restricted; /* only who may manage changes its leases */
         gboolean stopped_by_us; /* because of a loss */
         gboolean killing;   /* it was asked to end because of a loss, and will be made to */
+        gboolean supervised; /* a supervisor has had its locks: what that has started may have them still */
         gboolean orphan_kept; /* its process is left alone when its supervisor ends */
         gboolean hidden; /* StartGuest has not succeeded yet: nobody may see it */
 

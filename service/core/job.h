@@ -136,6 +136,7 @@ struct GlJob {
         char *guest_name;    /* (owned) */
         guint32 holder_pid;  /* 0: the guest has no live process, so that a QEMU on the image is somebody else's */
         guint32 supervisor_pid; /* 0: none, or it is the holder itself; it may have the lock descriptors too */
+        gboolean supervised; /* of a DRAIN: other processes of the guest than those that are known may have the locks */
         gboolean guest_to_come; /* the holder is a supervisor that has no guest yet: a QEMU is somebody else's, too */
         gboolean with_users; /* LOOK: also those who use it without keeping anybody from a lease */
         gboolean adopting;   /* TAKE after a restart of the service, for a guest that already runs */

@@ -314,6 +314,7 @@ GlJob *gl_op_new_job(GlCore *core, GlOp *op, GlJobKind kind, GPtrArray *resource
                 job->holder_pid = op->guest->processes[role].pid;
         if (op->process.pid != 0)
                 job->holder_pid = op->process.pid;
+        job->supervised = op->guest->supervised;
         job->guest_to_come = job->holder_pid != 0 && op->guest->processes[GL_PROCESS_GUEST].pid == 0 &&
                              (op->process.pid == 0 || op->role == GL_PROCESS_SUPERVISOR);
         if (op->guest->processes[GL_PROCESS_SUPERVISOR].pid != job->holder_pid)

@@ -129,6 +129,7 @@ static void leave_supervisor_alone(GlCore *core, GlGuest *guest) {
         if (guest->processes[GL_PROCESS_SUPERVISOR].pid == 0)
                 return;
         gl_guest_unbind(core, guest, GL_PROCESS_SUPERVISOR);
+        guest->supervised = FALSE; /* whoever leaves it knows that nothing writes any more */
         if (gl_guest_has_process(guest))
                 gl_guest_save(core, guest, NULL);
         else

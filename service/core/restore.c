@@ -56,6 +56,7 @@ GlGuest *gl_core_restore_guest(GlCore *core, GlGuest *record, GError **error) {
         guest->restricted = record->restricted;
         guest->stopped_by_us = record->stopped_by_us;
         guest->killing = record->killing;
+        guest->supervised = record->supervised;
         guest->orphan_kept = record->orphan_kept;
         guest->state_string = g_steal_pointer(&record->state_string);
         core->last_generation = MAX(core->last_generation, guest->generation);

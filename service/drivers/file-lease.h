@@ -18,6 +18,8 @@ typedef struct {
         int next;  /* -1, or the description to which a change is about to move the locks */
         GlMode mode;
         gint64 masked_since; /* µs, monotonic: its guest is gone, and others have it open. 0: not so */
+        guint32 heir; /* who still had it when that was looked at last, 0: nobody */
+        gint64 heir_seen; /* µs, monotonic */
         gboolean local; /* nobody but the kernel is asked when it is closed */
         GPtrArray *entries; /* (owned) (nullable) of GlLockspaceEntry */
         guint64 keep_key;   /* what all of these are kept under, 0: they are not */

@@ -51,6 +51,7 @@ struct GlRun {
         GArray *recovered;  /* (owned) of GlRecovered */
         GArray *keys;       /* (owned) of guint64: what is kept, and is not to be any more in the end */
         GlFileVerdict verdict;
+        guint32 keeper_pid; /* of a DRAIN: who has copies of everything, 0: nobody */
         void (*looked)(GlRun *run); /* of a LOOK: what follows */
 
         /* The step that is under way. */

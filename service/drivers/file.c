@@ -163,7 +163,8 @@ static void look_and_give_back(GlRunGroup *group) {
 
 static void drain(GlRunGroup *group) {
         for (guint i = 0; i < group->items->len; i++)
-                gl_file_drain(g_ptr_array_index(group->items, i), group->run->options);
+                gl_file_drain(g_ptr_array_index(group->items, i), group->run->options, group->run->job->supervised,
+                              group->run->keeper_pid);
 }
 
 static void open_next(GlRunGroup *group) {
@@ -471,6 +472,8 @@ static void start_run(GlRun *run) {
                 gl_run_lockspaces(run, &changing);
                 break;
         case GL_JOB_DRAIN:
+                if (run->options->keeping && run->options->keeping->pid)
+                        run->keeper_pid = run->options->keeping->pid(run->options->keeping);
                 gl_run_images(run, &draining, NULL);
                 break;
         case GL_JOB_INSPECT:

@@ -164,6 +164,7 @@ static void read_guest(Reader *reader, GlGuest *guest) {
         guest->restricted = read_flag(reader, "restricted");
         guest->stopped_by_us = read_flag(reader, "stopped-by-us");
         guest->killing = read_flag(reader, "killing");
+        guest->supervised = read_flag(reader, "supervised");
         guest->orphan_kept = read_flag(reader, "orphan-kept");
         guest->state_string = read_prose(reader, "state-string");
         guest->processes[GL_PROCESS_GUEST] = read_process(reader, "pid", "start-time");

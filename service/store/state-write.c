@@ -52,6 +52,8 @@ static void set_guest(GKeyFile *file, const GlGuest *guest) {
                 g_key_file_set_boolean(file, group, "stopped-by-us", TRUE);
         if (guest->killing)
                 g_key_file_set_boolean(file, group, "killing", TRUE);
+        if (guest->supervised)
+                g_key_file_set_boolean(file, group, "supervised", TRUE);
         if (guest->orphan_kept)
                 g_key_file_set_boolean(file, group, "orphan-kept", TRUE);
         set_text(file, group, "state-string", guest->state_string);

@@ -52,7 +52,7 @@ static void check_drain(const char *sysroot, const char *in_flight) {
 
         if (lease.fd < 0)
                 lease.fd = memfd_create("disk", MFD_CLOEXEC);
-        gl_file_drain(&target, &options);
+        gl_file_drain(&target, &options, FALSE, 0);
         g_assert_true(target.drained == !target.drain_reason);
         if (target.drained)
                 g_assert_true(says_nothing_in_flight(in_flight));

@@ -8,7 +8,7 @@ import subprocess
 from gi.repository import GLib
 
 from guestlocktest import (
-    Fd, Signals, bus, disk, end_keeper, end_process, end_service, equal, fails, image, is_locked, lock_on, main,
+    Fd, Signals, at_end, bus, disk, end_keeper, end_process, end_service, equal, fails, image, is_locked, lock_on, main,
     manager, restart_service, spawn_process, start_guest, start_service, temp_dir, test, wait_until)
 from storagetest import QEMU, QEMU_BYTES, loop_device, mount, qemu_bytes, resource
 from supervisortest import (
@@ -305,6 +305,30 @@ def supervisor_is_killed():
         guest, path, child = killed(user, 'end')
         wait_until(lambda: guest.State == 'released', 'the guest to be released')
         assert not is_alive(child) and not is_locked(path)
+
+
+@test
+def helper_of_one_that_was_killed():
+    """Nobody knows it, but it has the lock and may write."""
+    path = image(temp_dir())
+    guest = guest_with(path)
+    process = supervise(guest, 'sh', '-c', 'sleep 600 & echo $!; exec sleep 601', stdout=subprocess.PIPE)
+    helper = int(process.stdout.readline())
+    at_end(lambda: is_alive(helper) and os.kill(helper, signal.SIGKILL))
+    child = wait_for_child(guest)
+    end_process(process)
+    wait_until(lambda: not is_alive(child), 'the guest to be killed')
+    wait_until(lambda: guest.Resources[0]['state'] == 'draining', 'the disk to be draining')
+    for _ in range(2):
+        assert is_locked(path) and is_alive(helper)
+        with fails('Conflict', contains=[str(helper), 'has inherited the lock']):
+            start_guest([disk(path)])
+        restart_service()
+        wait_until(lambda: guest.Resources[0]['state'] == 'draining', 'the disk to be draining again')
+    wait_until(lambda: str(helper) in guest.Resources[0].get('held-open-by', ''), 'the helper to be named')
+    os.kill(helper, signal.SIGKILL)
+    wait_until(lambda: guest.State == 'released', 'the guest to be released')
+    start_guest([disk(path)])
 
 
 @test

@@ -92,6 +92,7 @@ static GlGuest *new_guest(const char *name) {
         guest->restricted = TRUE;
         guest->stopped_by_us = TRUE;
         guest->killing = TRUE;
+        guest->supervised = TRUE;
         guest->orphan_kept = TRUE;
         return guest;
 }
@@ -192,6 +193,7 @@ static void assert_same_guest(const GlGuest *a, const GlGuest *b) {
         g_assert_cmpint(a->restricted, ==, b->restricted);
         g_assert_cmpint(a->stopped_by_us, ==, b->stopped_by_us);
         g_assert_cmpint(a->killing, ==, b->killing);
+        g_assert_cmpint(a->supervised, ==, b->supervised);
         g_assert_cmpint(a->orphan_kept, ==, b->orphan_kept);
 }
 
