@@ -181,11 +181,12 @@ static void recover_target(GlRun *run, GlTarget *target) {
 
         if (!kept_fds)
                 return;
-        recovered = (GlRecovered){target, steal_tag(kept_fds, TAG_IMAGE), steal_tag(kept_fds, TAG_CLAIM)};
+        recovered = (GlRecovered){target, steal_tag(kept_fds, TAG_IMAGE), steal_tag(kept_fds, TAG_CLAIM), -1};
         next = steal_tag(kept_fds, TAG_NEXT);
         if (next >= 0) { /* a change was cut short: whatever the other still has locked, this one can have */
-                close(recovered.fd);
+                recovered.outdated = recovered.fd;
                 recovered.fd = next;
+                target->kept_by = GL_KEPT_BY_SERVICE; /* the holder has the other */
         }
         g_array_append_val(run->recovered, recovered);
         for (guint i = 0; i < run->entries->len; i++) {
@@ -216,6 +217,10 @@ void gl_file_recover_end(GlRun *run) {
                         close(recovered->fd);
                 if (recovered->claim >= 0)
                         close(recovered->claim);
+                if (recovered->outdated >= 0) {
+                        gl_locks_give_up(recovered->outdated); /* the guest may have inherited it */
+                        close(recovered->outdated);
+                }
         }
         g_array_set_size(run->recovered, 0);
 }

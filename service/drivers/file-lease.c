@@ -306,6 +306,7 @@ gboolean gl_file_lease_change(GlTarget *target, const GlFileOptions *options, gb
         }
 
         if (lease->next >= 0) {
+                gl_locks_give_up(lease->fd); /* the holder may have a copy */
                 close_fd(&lease->fd);
                 lease->fd = lease->next;
                 lease->next = -1;

@@ -19,6 +19,7 @@ typedef struct {
         GlTarget *target;
         int fd;    /* (owned) -1: used */
         int claim; /* (owned) -1: none */
+        int outdated; /* (owned) -1, or what FD is in the place of: to be unlocked when that is locked */
 } GlRecovered;
 
 /* Belongs to its worker's thread from submit to done, and to the loop's otherwise. */

@@ -61,7 +61,7 @@ VICTIMS = [
     Victim('keeper', [KEEPER], 12, 0.3),
     Victim('service and keeper', [SERVICE, KEEPER], 12, 0),
     Victim('guest', [GUEST], 20, 0.5),
-    Victim('guest with a write on its way', [GUEST], 12, 0, those_with_a_slow_write),
+    Victim('guest with a write on its way', [GUEST], 30, 0, those_with_a_slow_write),
     Victim('client', [CLIENT], 12, 0.3),
     Victim('supervisor', [SUPERVISOR], 10, 0.2),
     Victim('service and supervisor', [SERVICE, SUPERVISOR], 4, 0),

@@ -9,6 +9,7 @@ from guestlocktest import (
     temp_dir, test, wait_until)
 from killpoints import at_every_step, kills
 from storagetest import loop_device, resource
+from storm import HOST, OWNER, Disk
 
 UUID = '4dea22b3-1d52-d8f3-2516-782e98ab3fa0'
 
@@ -83,6 +84,26 @@ def inherit(point):
     guest.Release({})
     assert not is_locked(path)
     guest.SetParameter('name', 'still there')
+    for fd in fds:
+        os.close(fd)
+    end_process(process)
+    guest_of_ours_is_freed(guest)
+    point.newer(path, generation)
+
+
+def inherit_and_raise(point):
+    """The holder keeps the description that the locks were on before."""
+    process, path = spawn_process(), point.image()
+    guest = create_guest(options={'on-lease-lost': 'notify'})
+    guest.RegisterResource(*disk(path, 'readonly'))
+    _, fds = guest.with_fds.AcquireInherit({'pid': os.getpid()})
+    fds = fds.steal_fds()
+    point.promise(path)
+    with point.armed():
+        generation = point.repeat(lambda: guest.AcquireResource('disk', str(path), 'exclusive', {}))
+    wait_until(lambda: Disk(0, path).locks() == [(False, HOST), (True, OWNER)], 'one lease on the disk')
+    guest.Release({})
+    assert not is_locked(path)
     for fd in fds:
         os.close(fd)
     end_process(process)
@@ -198,7 +219,7 @@ def parameters(point):
     guest.Shutdown({})
 
 
-SCENARIOS = (start_two_disks, create_register_acquire, device, inherit, plug_and_change, unplug, release_and_acquire,
+SCENARIOS = (start_two_disks, create_register_acquire, device, inherit, inherit_and_raise, plug_and_change, unplug, release_and_acquire,
              shut_down, free, guest_exits, revoke, parameters)
 
 
