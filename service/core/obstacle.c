@@ -38,8 +38,8 @@ char *gl_quote(const char *text) {
                 }
                 if (c == '"' || c == '\\')
                         g_string_append_c(quoted, '\\');
-                if (g_unichar_isprint(c) && g_unichar_type(c) != G_UNICODE_LINE_SEPARATOR &&
-                    g_unichar_type(c) != G_UNICODE_PARAGRAPH_SEPARATOR)
+                if (c == ' ' || (g_unichar_isprint(c) && !g_unichar_isspace(c) &&
+                                 g_unichar_type(c) != G_UNICODE_SPACE_SEPARATOR))
                         g_string_append_unichar(quoted, c);
                 else if (c < 0x80)
                         g_string_append_printf(quoted, "\\x%02x", c);

@@ -33,7 +33,7 @@ static void check_entry(const GlStateString *state, const GlStateEntry *entry, c
 
         g_assert_true(found && found <= entry && gl_node_equal(&found->node, &entry->node));
         g_assert_true(entry->type <= GL_RESOURCE_LEASE && entry->mode <= GL_MODE_EXCLUSIVE);
-        g_assert_true(entry->node.kind <= GL_NODE_BLOCK);
+        g_assert_true(entry->node.kind <= GL_NODE_DISK);
         g_assert_cmpuint(strnlen(entry->look, sizeof entry->look), <, sizeof entry->look);
         g_assert_true(entry->type == again->type && entry->mode == again->mode);
         g_assert_true(gl_node_equal(&entry->node, &again->node));

@@ -141,7 +141,8 @@ def one_guest_with_very_much():
 
 @test
 def very_many_in_the_way():
-    configure('[limits]\nMaxStringBytes=4096\n')
+    # All of them are asked for at once, of one storage.
+    configure('[limits]\nMaxStringBytes=4096\nStorageTimeoutSec=600\n')
     path = image(temp_dir())
     # Sanitized it takes minutes to have so many; that the sentence is cut short shows with fewer.
     name, number = long_name(path), 500 if is_sanitized() else 1700
