@@ -53,7 +53,11 @@ def client(user, path, interactive=False):
 def answer_of(process):
     process.stdin.write('\n')
     process.stdin.flush()
-    return process.stdout.readline().strip()
+    answer = process.stdout.readline().strip()
+    # Or it would have the service started again in the next test.
+    process.stdin.close()
+    process.wait()
+    return answer
 
 
 @test
