@@ -65,9 +65,9 @@ def python_of_readme():
     path, process = image(temp_dir()), spawn_process()
     text = re.search('```python\n(.*?)```', (SOURCE / 'README.md').read_text(), re.S)[1]
     assert '/srv/web1.qcow2' in text
-    names = {'pid': process.pid}
-    exec(text.replace('/srv/web1.qcow2', str(path)), names)
-    equal(names['guest'].get_state().value_nick, 'held')
+    text = f'pid = {process.pid}\n' + text.replace('/srv/web1.qcow2', str(path)) + '\nprint(guest.get_state().value_nick)\n'
+    answer = subprocess.run(['/usr/bin/python3', '-c', text], stdout=subprocess.PIPE, text=True, check=True)
+    equal(answer.stdout, 'held\n')
     guest = bus.guest(manager().GetGuest(UUID))
     equal((guest.State, guest.Pid), ('held', process.pid))
 

@@ -651,10 +651,15 @@ def _tidy_up():
     troubles = []
 
     def wipe():
-        end_service()
-        end_keeper()
-        for directory in (RUNTIME_DIR, STATE_DIR):
-            shutil.rmtree(directory, ignore_errors=True)
+        # Whatever the test left behind may have the service started while its directories go.
+        for _ in range(10):
+            end_service()
+            end_keeper()
+            for directory in (RUNTIME_DIR, STATE_DIR):
+                shutil.rmtree(directory, ignore_errors=True)
+            if not has_owner(NAME) and not RUNTIME_DIR.exists() and not STATE_DIR.exists():
+                return
+        raise AssertionError(f'{NAME} is started again and again')
 
     _at_end.insert(0, wipe)
     while _at_end:
