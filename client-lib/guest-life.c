@@ -21,12 +21,14 @@ static GlOperation *set_parameter_op(GuestlockGuest *self, const char *key, GVar
         return call_op(self, "SetParameter", g_variant_new("(sv)", key, value), 0);
 }
 
-static GlOperation *shutdown_op(GuestlockGuest *self, gboolean kill) {
+static GlOperation *shutdown_op(GuestlockGuest *self, GuestlockShutdownFlags flags) {
         GVariantDict options;
 
         g_variant_dict_init(&options, NULL);
-        if (kill)
+        if (flags & GUESTLOCK_SHUTDOWN_FLAGS_KILL)
                 g_variant_dict_insert(&options, "kill", "b", TRUE);
+        if (flags & GUESTLOCK_SHUTDOWN_FLAGS_LEAVE_SUPERVISOR)
+                g_variant_dict_insert(&options, "supervisor", "s", "leave");
         return call_op(self, "Shutdown", only(&options), GL_BIT(UNKNOWN_OBJECT));
 }
 
@@ -113,7 +115,7 @@ gboolean guestlock_guest_set_parameter_sync(GuestlockGuest *self, const char *ke
 /**
  * guestlock_guest_shutdown_async:
  * @self: a guest
- * @kill: whether its processes are ended first; while one lives it is else `GUESTLOCK_ERROR_GUEST_RUNNING`
+ * @flags: what is done to its processes
  * @cancellable: (nullable): to give up
  * @callback: called when it has ended
  * @user_data: for @callback
@@ -122,10 +124,10 @@ gboolean guestlock_guest_set_parameter_sync(GuestlockGuest *self, const char *ke
  *
  * Since: 0.1
  */
-void guestlock_guest_shutdown_async(GuestlockGuest *self, gboolean kill, GCancellable *cancellable,
+void guestlock_guest_shutdown_async(GuestlockGuest *self, GuestlockShutdownFlags flags, GCancellable *cancellable,
                                     GAsyncReadyCallback callback, gpointer user_data) {
         g_return_if_fail(GUESTLOCK_IS_GUEST(self));
-        gl_operation_begin(shutdown_op(self, kill), self, guestlock_guest_shutdown_async, cancellable, callback,
+        gl_operation_begin(shutdown_op(self, flags), self, guestlock_guest_shutdown_async, cancellable, callback,
                            user_data);
 }
 
@@ -146,7 +148,7 @@ gboolean guestlock_guest_shutdown_finish(GuestlockGuest *self, GAsyncResult *res
 /**
  * guestlock_guest_shutdown_sync:
  * @self: a guest
- * @kill: whether its processes are ended first; while one lives it is else `GUESTLOCK_ERROR_GUEST_RUNNING`
+ * @flags: what is done to its processes
  * @cancellable: (nullable): to give up
  * @error: for what went wrong
  *
@@ -156,9 +158,10 @@ gboolean guestlock_guest_shutdown_finish(GuestlockGuest *self, GAsyncResult *res
  *
  * Since: 0.1
  */
-gboolean guestlock_guest_shutdown_sync(GuestlockGuest *self, gboolean kill, GCancellable *cancellable, GError **error) {
+gboolean guestlock_guest_shutdown_sync(GuestlockGuest *self, GuestlockShutdownFlags flags, GCancellable *cancellable,
+                                       GError **error) {
         g_return_val_if_fail(GUESTLOCK_IS_GUEST(self), FALSE);
-        return gl_operation_end(gl_operation_run(shutdown_op(self, kill), cancellable, error));
+        return gl_operation_end(gl_operation_run(shutdown_op(self, flags), cancellable, error));
 }
 
 /**

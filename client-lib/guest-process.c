@@ -58,13 +58,15 @@ static GlOperation *restrict_op(GuestlockGuest *self) {
 
 /* Nothing left to take away, after a NoReply: the first call took it, and the guest may have ended by it. */
 static GlOperation *revoke_op(GuestlockGuest *self, GuestlockResourceType type, const char *name, const char *reason,
-                              gboolean kill) {
+                              GuestlockRevokeFlags flags) {
         GlOperation *op = gl_operation_new(gl_guest_manager(self), self);
         GVariantDict options;
 
         g_variant_dict_init(&options, NULL);
-        if (kill)
+        if (flags & GUESTLOCK_REVOKE_FLAGS_KILL)
                 g_variant_dict_insert(&options, "kill", "b", TRUE);
+        if (flags & GUESTLOCK_REVOKE_FLAGS_DRAINED)
+                g_variant_dict_insert(&options, "drained", "b", TRUE);
         gl_operation_add(op, GL_GUEST, guestlock_guest_get_object_path(self), "Revoke",
                          g_variant_new("(sss@a{sv})", name ? gl_word_of_value(GUESTLOCK_TYPE_RESOURCE_TYPE, type) : "",
                                        name ? gl_operation_text(op, name) : "", gl_operation_text(op, reason),
@@ -236,22 +238,22 @@ gboolean guestlock_guest_restrict_sync(GuestlockGuest *self, GCancellable *cance
  * @type: what, with @name
  * @name: (nullable): its name, as it was registered; `NULL`: everything that the guest has
  * @reason: why, for people
- * @kill: whether its processes are ended, whatever [property@Guest:on-lease-lost] says
+ * @flags: what else is done
  * @cancellable: (nullable): to give up
  * @callback: called when it has ended
  * @user_data: for @callback
  *
  * An administrator takes leases away. What is lost stays blocked for others until the processes of the guest are
- * gone: to hand a disk over, revoke it with @kill.
+ * gone: to hand a disk over, revoke it with `GUESTLOCK_REVOKE_FLAGS_KILL`.
  *
  * Since: 0.1
  */
 void guestlock_guest_revoke_async(GuestlockGuest *self, GuestlockResourceType type, const char *name,
-                                  const char *reason, gboolean kill, GCancellable *cancellable,
+                                  const char *reason, GuestlockRevokeFlags flags, GCancellable *cancellable,
                                   GAsyncReadyCallback callback, gpointer user_data) {
         g_return_if_fail(GUESTLOCK_IS_GUEST(self));
         g_return_if_fail(reason);
-        gl_operation_begin(revoke_op(self, type, name, reason, kill), self, guestlock_guest_revoke_async, cancellable,
+        gl_operation_begin(revoke_op(self, type, name, reason, flags), self, guestlock_guest_revoke_async, cancellable,
                            callback, user_data);
 }
 
@@ -275,7 +277,7 @@ gboolean guestlock_guest_revoke_finish(GuestlockGuest *self, GAsyncResult *resul
  * @type: what, with @name
  * @name: (nullable): its name, as it was registered; `NULL`: everything that the guest has
  * @reason: why, for people
- * @kill: whether its processes are ended, whatever [property@Guest:on-lease-lost] says
+ * @flags: what else is done
  * @cancellable: (nullable): to give up
  * @error: for what went wrong
  *
@@ -286,8 +288,9 @@ gboolean guestlock_guest_revoke_finish(GuestlockGuest *self, GAsyncResult *resul
  * Since: 0.1
  */
 gboolean guestlock_guest_revoke_sync(GuestlockGuest *self, GuestlockResourceType type, const char *name,
-                                     const char *reason, gboolean kill, GCancellable *cancellable, GError **error) {
+                                     const char *reason, GuestlockRevokeFlags flags, GCancellable *cancellable,
+                                     GError **error) {
         g_return_val_if_fail(GUESTLOCK_IS_GUEST(self), FALSE);
         g_return_val_if_fail(reason, FALSE);
-        return gl_operation_end(gl_operation_run(revoke_op(self, type, name, reason, kill), cancellable, error));
+        return gl_operation_end(gl_operation_run(revoke_op(self, type, name, reason, flags), cancellable, error));
 }

@@ -160,6 +160,17 @@ gboolean guestlock_guest_get_child_sync(GuestlockGuest *self, guint wait, guint 
                                         GError **error);
 
 GUESTLOCK_PUBLIC
+void guestlock_guest_get_supervisor_command_async(GuestlockGuest *self, guint wait, gboolean keep_orphan,
+                                                  const char *const *command, GCancellable *cancellable,
+                                                  GAsyncReadyCallback callback, gpointer user_data);
+GUESTLOCK_PUBLIC
+char **guestlock_guest_get_supervisor_command_finish(GuestlockGuest *self, GAsyncResult *result, GError **error);
+GUESTLOCK_PUBLIC
+char **guestlock_guest_get_supervisor_command_sync(GuestlockGuest *self, guint wait, gboolean keep_orphan,
+                                                   const char *const *command, GCancellable *cancellable,
+                                                   GError **error);
+
+GUESTLOCK_PUBLIC
 void guestlock_guest_restrict_async(GuestlockGuest *self, GCancellable *cancellable, GAsyncReadyCallback callback,
                                     gpointer user_data);
 GUESTLOCK_PUBLIC
@@ -169,21 +180,23 @@ gboolean guestlock_guest_restrict_sync(GuestlockGuest *self, GCancellable *cance
 
 GUESTLOCK_PUBLIC
 void guestlock_guest_revoke_async(GuestlockGuest *self, GuestlockResourceType type, const char *name,
-                                  const char *reason, gboolean kill, GCancellable *cancellable,
+                                  const char *reason, GuestlockRevokeFlags flags, GCancellable *cancellable,
                                   GAsyncReadyCallback callback, gpointer user_data);
 GUESTLOCK_PUBLIC
 gboolean guestlock_guest_revoke_finish(GuestlockGuest *self, GAsyncResult *result, GError **error);
 GUESTLOCK_PUBLIC
 gboolean guestlock_guest_revoke_sync(GuestlockGuest *self, GuestlockResourceType type, const char *name,
-                                     const char *reason, gboolean kill, GCancellable *cancellable, GError **error);
+                                     const char *reason, GuestlockRevokeFlags flags, GCancellable *cancellable,
+                                     GError **error);
 
 GUESTLOCK_PUBLIC
-void guestlock_guest_shutdown_async(GuestlockGuest *self, gboolean kill, GCancellable *cancellable,
+void guestlock_guest_shutdown_async(GuestlockGuest *self, GuestlockShutdownFlags flags, GCancellable *cancellable,
                                     GAsyncReadyCallback callback, gpointer user_data);
 GUESTLOCK_PUBLIC
 gboolean guestlock_guest_shutdown_finish(GuestlockGuest *self, GAsyncResult *result, GError **error);
 GUESTLOCK_PUBLIC
-gboolean guestlock_guest_shutdown_sync(GuestlockGuest *self, gboolean kill, GCancellable *cancellable, GError **error);
+gboolean guestlock_guest_shutdown_sync(GuestlockGuest *self, GuestlockShutdownFlags flags, GCancellable *cancellable,
+                                       GError **error);
 
 GUESTLOCK_PUBLIC
 void guestlock_guest_remove_async(GuestlockGuest *self, GCancellable *cancellable, GAsyncReadyCallback callback,

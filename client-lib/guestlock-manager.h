@@ -93,6 +93,24 @@ GuestlockGuest *guestlock_manager_get_guest_by_pid_sync(GuestlockManager *self, 
                                                         GError **error);
 
 GUESTLOCK_PUBLIC
+void guestlock_manager_who_holds_async(GuestlockManager *self, GuestlockResourceType type, const char *name,
+                                       GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data);
+GUESTLOCK_PUBLIC
+GPtrArray *guestlock_manager_who_holds_finish(GuestlockManager *self, GAsyncResult *result, GError **error);
+GUESTLOCK_PUBLIC
+GPtrArray *guestlock_manager_who_holds_sync(GuestlockManager *self, GuestlockResourceType type, const char *name,
+                                            GCancellable *cancellable, GError **error);
+
+GUESTLOCK_PUBLIC
+void guestlock_manager_test_acquire_async(GuestlockManager *self, const char *uuid, GuestlockRequest *request,
+                                          GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data);
+GUESTLOCK_PUBLIC
+GPtrArray *guestlock_manager_test_acquire_finish(GuestlockManager *self, GAsyncResult *result, GError **error);
+GUESTLOCK_PUBLIC
+GPtrArray *guestlock_manager_test_acquire_sync(GuestlockManager *self, const char *uuid, GuestlockRequest *request,
+                                               GCancellable *cancellable, GError **error);
+
+GUESTLOCK_PUBLIC
 void guestlock_manager_list_guests_async(GuestlockManager *self, GCancellable *cancellable,
                                          GAsyncReadyCallback callback, gpointer user_data);
 GUESTLOCK_PUBLIC

@@ -44,5 +44,7 @@ GUESTLOCK_PUBLIC
 guint guestlock_resource_get_registered_by(GuestlockResource *self);
 GUESTLOCK_PUBLIC
 gboolean guestlock_resource_get_path_moved(GuestlockResource *self);
+GUESTLOCK_PUBLIC
+const char *guestlock_resource_get_held_open_by(GuestlockResource *self);
 
 G_END_DECLS

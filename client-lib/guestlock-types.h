@@ -12,12 +12,13 @@ G_BEGIN_DECLS
 typedef struct _GuestlockDriver GuestlockDriver;
 typedef struct _GuestlockGuest GuestlockGuest;
 typedef struct _GuestlockManager GuestlockManager;
+typedef struct _GuestlockObstacle GuestlockObstacle;
 typedef struct _GuestlockRequest GuestlockRequest;
 typedef struct _GuestlockResource GuestlockResource;
 
 /*
- * The nick of each value is the word that the service has for it. The service may learn more words; one that this
- * version of the library does not know is UNKNOWN.
+ * The nick of each value of an enumeration is the word that the service has for it. The service may learn more words;
+ * one that this version of the library does not know is UNKNOWN.
  */
 
 /**
@@ -25,7 +26,8 @@ typedef struct _GuestlockResource GuestlockResource;
  * @GUESTLOCK_RESOURCE_TYPE_UNKNOWN: something that this version of the library does not know
  * @GUESTLOCK_RESOURCE_TYPE_DISK: an image file or a block device, named by its absolute path
  * @GUESTLOCK_RESOURCE_TYPE_LEASE: a byte of a lease file, named by its key
- * @GUESTLOCK_RESOURCE_TYPE_GUEST: the guest itself; only in [signal@Guest::lease-lost]
+ * @GUESTLOCK_RESOURCE_TYPE_GUEST: the guest itself, named by its uuid; only in [signal@Guest::lease-lost] and
+ *   [method@Manager.who_holds_sync]
  *
  * What a resource is.
  *
@@ -187,5 +189,41 @@ typedef enum {
         GUESTLOCK_RELEASE_REASON_EXPIRED,
         GUESTLOCK_RELEASE_REASON_SHUTDOWN,
 } GuestlockReleaseReason;
+
+/**
+ * GuestlockRevokeFlags:
+ * @GUESTLOCK_REVOKE_FLAGS_NONE: nothing beyond what [property@Guest:on-lease-lost] says
+ * @GUESTLOCK_REVOKE_FLAGS_KILL: the guest's processes are ended, whatever that says
+ * @GUESTLOCK_REVOKE_FLAGS_DRAINED: of a guest that has ended, and whose lease does not, because something may still
+ *   write that cannot be seen ([method@Resource.get_held_open_by] says so): the caller answers for it that nothing
+ *   does, and the lease ends. What can be seen to write is `GUESTLOCK_ERROR_GUEST_RUNNING`
+ *
+ * What [method@Guest.revoke_sync] does beyond taking leases away.
+ *
+ * Since: 0.1
+ */
+typedef enum /*< flags >*/ {
+        GUESTLOCK_REVOKE_FLAGS_NONE = 0,
+        GUESTLOCK_REVOKE_FLAGS_KILL = 1 << 0,
+        GUESTLOCK_REVOKE_FLAGS_DRAINED = 1 << 1,
+} GuestlockRevokeFlags;
+
+/**
+ * GuestlockShutdownFlags:
+ * @GUESTLOCK_SHUTDOWN_FLAGS_NONE: a process of the guest that lives is `GUESTLOCK_ERROR_GUEST_RUNNING`; a supervisor
+ *   that is left over is ended
+ * @GUESTLOCK_SHUTDOWN_FLAGS_KILL: the guest's processes are ended first
+ * @GUESTLOCK_SHUTDOWN_FLAGS_LEAVE_SUPERVISOR: a supervisor that is left over is not touched, and is the guest's no
+ *   more: the caller answers for it that nothing below it writes
+ *
+ * What [method@Guest.shutdown_sync] does to the guest's processes.
+ *
+ * Since: 0.1
+ */
+typedef enum /*< flags >*/ {
+        GUESTLOCK_SHUTDOWN_FLAGS_NONE = 0,
+        GUESTLOCK_SHUTDOWN_FLAGS_KILL = 1 << 0,
+        GUESTLOCK_SHUTDOWN_FLAGS_LEAVE_SUPERVISOR = 1 << 1,
+} GuestlockShutdownFlags;
 
 G_END_DECLS

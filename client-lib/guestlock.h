@@ -9,5 +9,6 @@
 #include <guestlock-resource.h>
 #include <guestlock-request.h>
 #include <guestlock-driver.h>
+#include <guestlock-obstacle.h>
 #include <guestlock-manager.h>
 #include <guestlock-guest.h>

@@ -131,20 +131,6 @@ static GlOperation *start_in_steps(GuestlockManager *self, const char *uuid, con
         return op;
 }
 
-static GVariant *list_of(GlOperation *op, GPtrArray *resources) {
-        GVariantBuilder list;
-
-        g_variant_builder_init(&list, G_VARIANT_TYPE("a(sssa{sv})"));
-        for (guint i = 0; resources && i < resources->len; i++) {
-                GuestlockResource *resource = resources->pdata[i];
-
-                g_variant_builder_add(&list, "(sss@a{sv})", gl_resource_type_word(resource),
-                                      gl_operation_text(op, guestlock_resource_get_name(resource)),
-                                      gl_resource_mode_word(resource), gl_resource_options(resource, 0));
-        }
-        return g_variant_builder_end(&list);
-}
-
 static GlOperation *start_guest_op(GuestlockManager *self, const char *uuid, const char *name,
                                    GuestlockRequest *request) {
         GUnixFDList *fds;
@@ -157,7 +143,7 @@ static GlOperation *start_guest_op(GuestlockManager *self, const char *uuid, con
         op = gl_operation_new(self, NULL);
         fds = g_unix_fd_list_new();
         options = options_of(op, request, GL_REQUEST_ALL, fds);
-        resources = list_of(op, gl_request_resources(request));
+        resources = gl_list_of_resources(op, gl_request_resources(request));
         call = gl_operation_add(op, GL_MANAGER, GL_ROOT, "StartGuest",
                                 g_variant_new("(ss@a(sssa{sv})@a{sv})", gl_operation_text(op, uuid),
                                               gl_operation_text(op, name), resources, options),

@@ -3,29 +3,13 @@
 
 #include "manager-guests.h"
 #include "request.h"
+#include "supervisor.h"
 
 /*
- * Running a command under the supervisor: the service says which program that is and what stands before the command.
- * The supervisor opens and takes what the guest has registered, and starts the command only then, so what is in the way
- * is said by it; to its caller it is like the command itself, and ends as that does.
+ * Running a command under the supervisor. The supervisor opens and takes what the guest has registered, and starts the
+ * command only then, so what is in the way is said by it; to its caller it is like the command itself, and ends as that
+ * does.
  */
-
-static gboolean got_path(GlOperation *op, GVariant *reply, GError **error) {
-        char *path;
-
-        g_variant_get(reply, "(s)", &path);
-        g_ptr_array_insert(op->command, 0, path);
-        return TRUE;
-}
-
-static gboolean got_arguments(GlOperation *op, GVariant *reply, GError **error) {
-        g_auto(GStrv) arguments = NULL;
-
-        g_variant_get(reply, "(^as)", &arguments);
-        for (int i = 0; arguments[i]; i++)
-                g_ptr_array_insert(op->command, 1 + i, g_strdup(arguments[i]));
-        return TRUE;
-}
 
 /* Last of all: what was started cannot be taken back. */
 static gboolean run(GlOperation *op, GVariant *nothing, GError **error) {
@@ -37,20 +21,8 @@ static gboolean run(GlOperation *op, GVariant *nothing, GError **error) {
 static GlOperation *run_guest_op(GuestlockManager *self, const char *uuid, const char *name, GuestlockRequest *request,
                                  const char *const *command) {
         GlOperation *op = gl_creating(self, uuid, name, request);
-        guint wait_ms = gl_request_wait_ms(request);
-        GVariantDict options;
 
-        op->command = g_ptr_array_new_with_free_func(g_free);
-        for (int i = 0; command[i]; i++)
-                g_ptr_array_add(op->command, g_strdup(command[i]));
-        g_ptr_array_add(op->command, NULL);
-        g_variant_dict_init(&options, NULL);
-        if (wait_ms)
-                g_variant_dict_insert(&options, "wait-ms", "u", wait_ms);
-        gl_operation_add(op, GL_GUEST, NULL, "GetSupervisorPath", NULL, NULL)->then = got_path;
-        gl_operation_add(op, GL_GUEST, NULL, "GetSupervisorArgs",
-                         g_variant_new("(@a{sv})", g_variant_dict_end(&options)), NULL)
-                ->then = got_arguments;
+        gl_add_supervisor_command(op, NULL, gl_request_wait_ms(request), FALSE, command);
         gl_add_loading(op);
         op->finally = run;
         return op;
@@ -68,7 +40,7 @@ static GuestlockGuest *end_running(GlOperation *op, GSubprocess **process) {
  * @uuid: the guest's uuid
  * @name: its name, for people
  * @request: (nullable): what to ask for
- * @command: (array zero-terminated=1): the program and its arguments
+ * @command: (array zero-terminated=1) (element-type filename): the program and its arguments
  * @cancellable: (nullable): to give up
  * @callback: called when it has ended
  * @user_data: for @callback
@@ -115,7 +87,7 @@ GuestlockGuest *guestlock_manager_run_guest_finish(GuestlockManager *self, GAsyn
  * @uuid: the guest's uuid
  * @name: its name, for people
  * @request: (nullable): what to ask for
- * @command: (array zero-terminated=1): the program and its arguments
+ * @command: (array zero-terminated=1) (element-type filename): the program and its arguments
  * @process: (out) (optional) (transfer full): the supervisor
  * @cancellable: (nullable): to give up
  * @error: for what went wrong

@@ -67,6 +67,12 @@ static void set_option(GuestlockRequest *self, GlRequestPart part, const char *k
                 g_hash_table_remove(options, key);
 }
 
+static gboolean belongs(const char *key, GlRequestPart part, GlRequestPart parts) {
+        static const char *const tested[] = {"driver", "owner-uid", "pid", "require-scope", NULL};
+
+        return parts & GL_REQUEST_TEST ? g_strv_contains(tested, key) : !!(parts & part);
+}
+
 gboolean gl_request_options(GuestlockRequest *self, GlRequestPart parts, GVariantDict *options, GUnixFDList *fds,
                             GError **error) {
         GHashTableIter iter;
@@ -75,10 +81,11 @@ gboolean gl_request_options(GuestlockRequest *self, GlRequestPart parts, GVarian
 
         for (gsize i = 0; self && i < G_N_ELEMENTS(self->options); i++) {
                 g_hash_table_iter_init(&iter, self->options[i]);
-                while ((parts & 1 << i) && g_hash_table_iter_next(&iter, &key, &value))
-                        g_variant_dict_insert_value(options, key, value);
+                while (g_hash_table_iter_next(&iter, &key, &value))
+                        if (belongs(key, 1 << i, parts))
+                                g_variant_dict_insert_value(options, key, value);
         }
-        if (!self || !(parts & GL_REQUEST_ACQUIRE))
+        if (!self || !(parts & (GL_REQUEST_ACQUIRE | GL_REQUEST_TEST)))
                 return TRUE;
         if (self->has_pidfd && self->pidfd < 0) {
                 /* A lease without its holder would be another thing than what was asked for. */
@@ -92,7 +99,7 @@ gboolean gl_request_options(GuestlockRequest *self, GlRequestPart parts, GVarian
                         return FALSE;
                 g_variant_dict_insert(options, "pidfd", "h", index);
         }
-        if (self->paused)
+        if (self->paused && (parts & GL_REQUEST_ACQUIRE))
                 g_variant_dict_insert(options, "register-only", "b", TRUE);
         return TRUE;
 }

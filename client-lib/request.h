@@ -10,6 +10,7 @@ typedef enum {
         GL_REQUEST_CREATE = 1 << 0,
         GL_REQUEST_ACQUIRE = 1 << 1,
         GL_REQUEST_START = 1 << 2,
+        GL_REQUEST_TEST = 1 << 3, /* what TestAcquire knows of the others */
         GL_REQUEST_ALL = GL_REQUEST_CREATE | GL_REQUEST_ACQUIRE | GL_REQUEST_START,
 } GlRequestPart;
 

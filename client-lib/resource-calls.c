@@ -3,7 +3,7 @@
 
 #include "resource.h"
 
-/* The calls that carry a resource: by its name, or with a descriptor. */
+/* The calls that carry resources: one by its name or with a descriptor, or many by their names. */
 
 static GlCall *add(GlOperation *op, const char *path, GuestlockResource *resource, const char *by_name,
                    const char *by_fd, guint wait_ms) {
@@ -31,4 +31,18 @@ void gl_add_registering(GlOperation *op, const char *path, GuestlockResource *re
 
 void gl_add_attaching(GlOperation *op, const char *path, GuestlockResource *resource, guint wait_ms) {
         add(op, path, resource, "AcquireResource", "AcquireResourceFd", wait_ms)->waits = wait_ms > 0;
+}
+
+GVariant *gl_list_of_resources(GlOperation *op, GPtrArray *resources) {
+        GVariantBuilder list;
+
+        g_variant_builder_init(&list, G_VARIANT_TYPE("a(sssa{sv})"));
+        for (guint i = 0; resources && i < resources->len; i++) {
+                GuestlockResource *resource = resources->pdata[i];
+
+                g_variant_builder_add(&list, "(sss@a{sv})", gl_resource_type_word(resource),
+                                      gl_operation_text(op, guestlock_resource_get_name(resource)),
+                                      gl_resource_mode_word(resource), gl_resource_options(resource, 0));
+        }
+        return g_variant_builder_end(&list);
 }

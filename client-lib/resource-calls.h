@@ -10,3 +10,7 @@ void gl_add_registering(GlOperation *op, const char *path, GuestlockResource *re
 
 /* The same with AcquireResource. */
 void gl_add_attaching(GlOperation *op, const char *path, GuestlockResource *resource, guint wait_ms);
+
+/* The list that StartGuest and TestAcquire take, floating: all by their names. (nullable) (element-type
+ * GuestlockResource) */
+GVariant *gl_list_of_resources(GlOperation *op, GPtrArray *resources);

@@ -33,7 +33,7 @@ struct _GuestlockResource {
         guint64 generation, since;
         guint registered_by;
         gboolean path_moved;
-        char *scope_reason, *kept_by, *driver; /* (owned) (nullable) */
+        char *scope_reason, *kept_by, *driver, *held_open_by; /* (owned) (nullable) */
 };
 
 G_DEFINE_FINAL_TYPE(GuestlockResource, guestlock_resource, G_TYPE_OBJECT)
@@ -49,6 +49,7 @@ static void guestlock_resource_finalize(GObject *object) {
         g_free(self->scope_reason);
         g_free(self->kept_by);
         g_free(self->driver);
+        g_free(self->held_open_by);
         G_OBJECT_CLASS(guestlock_resource_parent_class)->finalize(object);
 }
 
@@ -191,6 +192,7 @@ GuestlockResource *gl_resource_new_from_entry(GVariant *entry) {
         g_variant_lookup(entry, "driver", "s", &self->driver);
         g_variant_lookup(entry, "registered-by", "u", &self->registered_by);
         g_variant_lookup(entry, "path-moved", "b", &self->path_moved);
+        g_variant_lookup(entry, "held-open-by", "s", &self->held_open_by);
         return self;
 }
 
@@ -376,4 +378,21 @@ guint guestlock_resource_get_registered_by(GuestlockResource *self) {
 gboolean guestlock_resource_get_path_moved(GuestlockResource *self) {
         g_return_val_if_fail(GUESTLOCK_IS_RESOURCE(self), FALSE);
         return self->path_moved;
+}
+
+/**
+ * guestlock_resource_get_held_open_by:
+ * @self: a resource
+ *
+ * Says, for a person, who has what nobody else should have: of a lease whose guest runs, another process that has its
+ * lock's descriptor and so can unlock it; of one that drains, who keeps it from ending, or that no process can be seen
+ * that does. See `GUESTLOCK_REVOKE_FLAGS_DRAINED`.
+ *
+ * Returns: (nullable): who
+ *
+ * Since: 0.1
+ */
+const char *guestlock_resource_get_held_open_by(GuestlockResource *self) {
+        g_return_val_if_fail(GUESTLOCK_IS_RESOURCE(self), NULL);
+        return self->held_open_by;
 }

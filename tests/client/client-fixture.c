@@ -247,7 +247,7 @@ static void end_guests(Fixture *f) {
         g_assert_no_error(error);
         for (guint i = 0; i < guests->len; i++) {
                 g_signal_handlers_disconnect_by_data(guests->pdata[i], f);
-                guestlock_guest_shutdown_sync(guests->pdata[i], TRUE, NULL, NULL);
+                guestlock_guest_shutdown_sync(guests->pdata[i], GUESTLOCK_SHUTDOWN_FLAGS_KILL, NULL, NULL);
                 guestlock_guest_remove_sync(guests->pdata[i], NULL, NULL);
         }
 }

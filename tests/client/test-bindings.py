@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""libguestlock in Python: what README shows, other users, and polkit's questions."""
+"""libguestlock in Python: what README shows, the supervisor, leases that do not end, other users, and polkit's
+questions."""
 
 import os
 import re
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
 from guestlocktest import (
-    SOURCE, at_end, bus, equal, image, is_locked, main, manager, polkit_agent, spawn_process, temp_dir, test, uid_of,
-    wait_until)
+    SOURCE, at_end, bus, configure, end_process, equal, gi, image, is_locked, main, manager, polkit_agent,
+    spawn_process, temp_dir, test, uid_of, wait_until)
+
+gi.require_version('Guestlock', '1.0')
+from gi.repository import GLib, Guestlock  # noqa: E402
 
 LIBRARY = Path(os.environ['GUESTLOCK_BUILD']) / 'client-lib'
 UUID = '4dea22b3-1d52-d8f3-2516-782e98ab3fa0'
@@ -104,6 +109,97 @@ def run_below_the_supervisor():
     equal(process.stdout.readline(), 'ended with 7\n')
     process.wait()  # or it would have the service started again in the next test
     wait_until(lambda: guest.State == 'released', 'the guest to be released')
+
+
+def exclusively(path, process=None):
+    request = Guestlock.Request.new()
+    request.add_disk(str(path), Guestlock.Mode.EXCLUSIVE)
+    request.set_pid(process.pid if process else 0)
+    request.set_on_lease_lost(Guestlock.Action.NOTIFY)
+    request.set_keep(True)
+    return request
+
+
+@test
+def command_below_the_supervisor():
+    path = image(temp_dir())
+    guest = Guestlock.Manager.new_sync(None).create_guest_sync(UUID, 'web1', exclusively(path), None)
+    command = guest.get_supervisor_command_sync(100, True, ['sh', '-c', 'echo $0; read line', 'a b'], None)
+    process = spawn_process(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    at_end(process.stdin.close)
+    at_end(process.stdout.close)
+    equal(process.stdout.readline(), 'a b\n')
+    guest.refresh_sync(None)
+    equal((guest.get_state(), guest.get_supervisor_pid()), (Guestlock.State.HELD, process.pid))
+    assert is_locked(path)
+    # The guest goes on without it.
+    end_process(process)
+    wait_until(lambda: guest.refresh_sync(None) and guest.get_supervisor_pid() == 0, 'its supervisor to be gone')
+    equal(guest.get_state(), Guestlock.State.HELD)
+    guest.shutdown_sync(Guestlock.ShutdownFlags.KILL, None)
+
+
+# Has an image open as QEMU has, and lets go of it into a socket, where it stays.
+SENDER = '''
+import fcntl, os, socket, struct, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR)
+for byte in (100, 101, 201):
+    fcntl.fcntl(fd, 37, struct.pack('hhqqi4x', fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0))
+socket.send_fds(socket.socket(fileno=0), [b'.'], [fd])
+print('sent', flush=True)
+time.sleep(1000)
+'''
+
+
+def fails_with(code, function, *arguments):
+    try:
+        function(*arguments)
+    except GLib.Error as error:
+        assert error.matches(Guestlock.Error.quark(), code), f'{error.domain} {error.code}: {error.message}'
+        return error.message
+    raise AssertionError('it succeeded')
+
+
+@test
+def lease_that_does_not_end():
+    """Until somebody answers for it that nothing writes any more."""
+    path = image(temp_dir(on_disk=True))
+    ours, theirs = socket.socketpair()
+    at_end(ours.close)
+    process = spawn_process('/usr/bin/python3', '-c', SENDER, str(path), stdin=theirs, stdout=subprocess.PIPE, text=True)
+    theirs.close()
+    at_end(process.stdout.close)
+    equal(process.stdout.readline(), 'sent\n')
+    library = Guestlock.Manager.new_sync(None)
+    guest = library.start_guest_sync(UUID, 'web1', exclusively(path, process), None)
+    equal(guest.list_resources_sync(None)[0].get_held_open_by(), None)
+    end_process(process)
+    wait_until(lambda: guest.list_resources_sync(None)[0].get_held_open_by(), 'it to be noticed')
+    [resource] = guest.list_resources_sync(None)
+    equal(resource.get_state(), Guestlock.ResourceState.DRAINING)
+    assert 'no visible process' in resource.get_held_open_by(), resource.get_held_open_by()
+    ours_of = [obstacle for obstacle in library.who_holds_sync(Guestlock.ResourceType.DISK, str(path), None)
+               if obstacle.get_guest_uuid()]
+    equal([obstacle.get_object_path() for obstacle in ours_of], [guest.get_object_path()])
+    assert 'its process has ended' in ours_of[0].get_via(), ours_of[0].get_via()
+    revoke = (Guestlock.ResourceType.DISK, str(path), 'nothing writes there')
+    guest.revoke_sync(*revoke, Guestlock.RevokeFlags.KILL, None)
+    equal(guest.list_resources_sync(None)[0].get_state(), Guestlock.ResourceState.DRAINING)
+    guest.revoke_sync(*revoke, Guestlock.RevokeFlags.DRAINED, None)
+    wait_until(lambda: guest.refresh_sync(None) and guest.get_state() == Guestlock.State.RELEASED, 'the lease to end')
+    fails_with(Guestlock.Error.NO_SUCH_RESOURCE, guest.revoke_sync, *revoke, Guestlock.RevokeFlags.DRAINED, None)
+
+
+@test
+def lock_that_somebody_else_has():
+    configure('[guestlock]\nCheckIntervalSec=1\n')
+    holder, path = spawn_process(), image(temp_dir())
+    guest = Guestlock.Manager.new_sync(None).start_guest_sync(UUID, 'web1', exclusively(path, holder), None)
+    locks, _generation = guest.acquire_inherit_sync(None, None)
+    at_end(lambda: [os.close(fd) for fd in locks.steal_fds()])
+    wait_until(lambda: guest.list_resources_sync(None)[0].get_held_open_by(), 'the check to find it')
+    text = guest.list_resources_sync(None)[0].get_held_open_by()
+    assert f'process {os.getpid()} (' in text, text
 
 
 @test

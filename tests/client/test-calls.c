@@ -68,7 +68,7 @@ static void guest_starts_and_ends(Fixture *f) {
         assert_succeeded(f, again);
         g_assert_true(again == guest);
 
-        assert_succeeded(f, !TWICE(guestlock_guest_shutdown, guest, (, FALSE), ()) &&
+        assert_succeeded(f, !TWICE(guestlock_guest_shutdown, guest, (, GUESTLOCK_SHUTDOWN_FLAGS_NONE), ()) &&
                                     g_error_matches(f->error, GUESTLOCK_ERROR, GUESTLOCK_ERROR_GUEST_RUNNING) &&
                                     (fixture_forget_error(f), TRUE));
         fixture_end(f, pid);
@@ -86,7 +86,7 @@ static void conflict_names_the_holder(Fixture *f) {
         g_assert_nonnull(strstr(f->error->message, "guest \"web1\" (" UUID_1));
         g_assert_null(TWICE(guestlock_manager_get_guest, f->manager, (, UUID_2), ()));
         assert_failed(f, NO_SUCH_GUEST);
-        assert_succeeded(f, TWICE(guestlock_guest_shutdown, holder, (, FALSE), ()));
+        assert_succeeded(f, TWICE(guestlock_guest_shutdown, holder, (, GUESTLOCK_SHUTDOWN_FLAGS_NONE), ()));
         g_assert_cmpint(guestlock_guest_get_state(holder), ==, GUESTLOCK_STATE_GONE);
 }
 
@@ -120,7 +120,7 @@ static void guest_begins_paused(Fixture *f) {
         assert_succeeded(f, g_file_set_contents(f->image, "written", -1, NULL));
         g_assert_false(TWICE(guestlock_guest_resume, guest, (, NULL), ()));
         assert_failed(f, STALE);
-        assert_succeeded(f, TWICE(guestlock_guest_shutdown, guest, (, TRUE), ()));
+        assert_succeeded(f, TWICE(guestlock_guest_shutdown, guest, (, GUESTLOCK_SHUTDOWN_FLAGS_KILL), ()));
         assert_succeeded(f, TWICE(guestlock_guest_remove, guest, (), ()));
         g_assert_cmpint(guestlock_guest_get_state(guest), ==, GUESTLOCK_STATE_GONE);
 }
@@ -202,7 +202,7 @@ static void one_by_one(Fixture *f) {
         assert_failed(f, INVALID_ARGS);
         g_assert_false(TWICE(guestlock_guest_remove, guest, (), ()));
         assert_failed(f, BAD_STATE);
-        assert_succeeded(f, TWICE(guestlock_guest_shutdown, guest, (, FALSE), ()));
+        assert_succeeded(f, TWICE(guestlock_guest_shutdown, guest, (, GUESTLOCK_SHUTDOWN_FLAGS_NONE), ()));
         assert_succeeded(f, TWICE(guestlock_guest_remove, guest, (), ()));
         g_assert_false(TWICE(guestlock_guest_remove, guest, (), ()));
         assert_failed(f, UNKNOWN_OBJECT);
@@ -240,6 +240,7 @@ static void plugging(Fixture *f) {
         g_assert_cmpuint(guestlock_resource_get_since(found), >, 0);
         g_assert_cmpuint(guestlock_resource_get_registered_by(found), ==, getuid());
         g_assert_false(guestlock_resource_get_path_moved(found));
+        g_assert_null(guestlock_resource_get_held_open_by(found));
         assert_succeeded(f,
                          TWICE(guestlock_guest_detach_resource, guest, (, GUESTLOCK_RESOURCE_TYPE_DISK, f->other), ()));
         g_assert_false(TWICE(guestlock_guest_detach_resource, guest, (, GUESTLOCK_RESOURCE_TYPE_DISK, f->other), ()));
@@ -271,8 +272,26 @@ static void parameters_and_children(Fixture *f) {
         assert_failed(f, INVALID_ARGS);
         assert_succeeded(f, TWICE(guestlock_guest_restrict, guest, (), ()));
         assert_succeeded(f, TWICE(guestlock_guest_refresh, guest, (), ()));
-        assert_succeeded(f, TWICE(guestlock_guest_shutdown, guest, (, TRUE), ()));
+        assert_succeeded(f, TWICE(guestlock_guest_shutdown, guest, (, GUESTLOCK_SHUTDOWN_FLAGS_KILL), ()));
         g_assert_cmpint(guestlock_guest_get_state(guest), ==, GUESTLOCK_STATE_RELEASED);
+}
+
+/* Of two processes of a guest that has ended, the supervisor is left: it is not the guest's any more, and lives. */
+static void supervisor_is_left(Fixture *f) {
+        guint supervisor = fixture_spawn(f);
+        g_autoptr(GuestlockRequest) request = fixture_request(f, supervisor);
+        g_autoptr(GuestlockGuest) guest = NULL;
+
+        guestlock_request_set_supervisor(request, TRUE);
+        guestlock_request_set_keep(request, TRUE);
+        guest = TWICE(guestlock_manager_start_guest, f->manager, (, UUID_1, "web1", request), ());
+        assert_succeeded(f, guest);
+        assert_succeeded(f, TWICE(guestlock_guest_shutdown, guest, (, GUESTLOCK_SHUTDOWN_FLAGS_LEAVE_SUPERVISOR), ()));
+        g_assert_cmpint(guestlock_guest_get_state(guest), ==, GUESTLOCK_STATE_RELEASED);
+        g_assert_cmpuint(guestlock_guest_get_supervisor_pid(guest), ==, 0);
+        g_usleep(20000);
+        g_assert_cmpint(kill(supervisor, 0), ==, 0);
+        g_assert_true(g_subprocess_get_identifier(f->children->pdata[0]) != NULL);
 }
 
 static void revoking(Fixture *f) {
@@ -280,14 +299,16 @@ static void revoking(Fixture *f) {
         g_autoptr(GuestlockGuest) guest = fixture_guest(f, UUID_1, pid);
 
         fixture_hear(f, guest);
-        assert_succeeded(f, TWICE(guestlock_guest_revoke, guest,
-                                  (, GUESTLOCK_RESOURCE_TYPE_DISK, f->image, "maintenance", FALSE), ()));
+        assert_succeeded(
+                f, TWICE(guestlock_guest_revoke, guest,
+                         (, GUESTLOCK_RESOURCE_TYPE_DISK, f->image, "maintenance", GUESTLOCK_REVOKE_FLAGS_NONE), ()));
         g_assert_cmpint(guestlock_guest_get_state(guest), ==, GUESTLOCK_STATE_LOST);
         fixture_wait_heard(f, "lost:disk:revoked:notify:maintenance ");
         assert_succeeded(f, TWICE(guestlock_guest_acquire, guest, (, NULL), (, NULL)));
         g_assert_cmpint(guestlock_guest_get_state(guest), ==, GUESTLOCK_STATE_HELD);
-        assert_succeeded(f, TWICE(guestlock_guest_revoke, guest,
-                                  (, GUESTLOCK_RESOURCE_TYPE_UNKNOWN, NULL, "the end", TRUE), ()));
+        assert_succeeded(f,
+                         TWICE(guestlock_guest_revoke, guest,
+                               (, GUESTLOCK_RESOURCE_TYPE_UNKNOWN, NULL, "the end", GUESTLOCK_REVOKE_FLAGS_KILL), ()));
         fixture_wait_state(f, guest, GUESTLOCK_STATE_GONE);
 }
 
@@ -358,6 +379,7 @@ int main(int argc, char **argv) {
         fixture_add_test("calls/one-by-one", one_by_one);
         fixture_add_test("calls/plugging", plugging);
         fixture_add_test("calls/parameters-and-children", parameters_and_children);
+        fixture_add_test("calls/supervisor-is-left", supervisor_is_left);
         fixture_add_test("calls/revoking", revoking);
         fixture_add_test("calls/finding", finding);
         fixture_add_test("calls/drivers", drivers);

@@ -45,6 +45,11 @@ def trouble():
     run_program('test-trouble')
 
 
+@test
+def who():
+    run_program('test-who')
+
+
 # The sanitizers look for the same, and do not stand each other.
 if not SANITIZED:
     @test
@@ -54,6 +59,10 @@ if not SANITIZED:
     @test
     def trouble_under_valgrind():
         run_under_valgrind('test-trouble')
+
+    @test
+    def who_under_valgrind():
+        run_under_valgrind('test-who')
 
 
 main()

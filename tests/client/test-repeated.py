@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """libguestlock with a made-up service, which dies exactly when it should: what a repeated call's errors mean, a bus
-that ends, and the supervisor."""
+that ends, the supervisor, and the options that are sent."""
 
 import os
 import subprocess
@@ -35,6 +35,7 @@ class Service:
 
     def __init__(self, answers, guest=INTERFACES['Guest']):
         self.answers, self.called = {name: list(given) for name, given in answers.items()}, []
+        self.arguments = None  # of the last call
         self.lives = [Peer() for _ in range(1 + sum(given.count(LOST) for given in answers.values()))]
         for life in self.lives:
             for path, interface in ((ROOT, INTERFACES['Manager']), (ROOT, OBJECTS), (PATH, guest)):
@@ -51,12 +52,13 @@ class Service:
         info = INTERFACES[interface.rpartition('.')[2]].lookup_property(name)
         return GLib.Variant(info.signature, VALUES.get(info.signature, []))
 
-    def _called(self, connection, _sender, _path, _interface, method, _arguments, invocation):
+    def _called(self, connection, _sender, _path, _interface, method, arguments, invocation):
         if method == 'GetManagedObjects':
             guest = {f'{NAME}.Guest': {'State': GLib.Variant('s', 'held')}}
             invocation.return_value(GLib.Variant('(a{oa{sa{sv}}})', ({PATH: guest},)))
             return
         self.called.append(method)
+        self.arguments = arguments.unpack()
         answer = self.answers[method].pop(0)
         if answer is LOST:
             self.lives.remove(next(life for life in self.lives if life.connection is connection))
@@ -105,11 +107,12 @@ REPEATED = (
     ('detach_resource', 'ReleaseResource', 'NoSuchResource', Guestlock.Error.NO_SUCH_RESOURCE,
      Guestlock.ResourceType.DISK, '/srv/a.img'),
     ('remove', 'Free', 'org.freedesktop.DBus.Error.UnknownObject', Guestlock.Error.UNKNOWN_OBJECT),
-    ('shutdown', 'Shutdown', 'org.freedesktop.DBus.Error.UnknownObject', Guestlock.Error.UNKNOWN_OBJECT, False),
+    ('shutdown', 'Shutdown', 'org.freedesktop.DBus.Error.UnknownObject', Guestlock.Error.UNKNOWN_OBJECT,
+     Guestlock.ShutdownFlags.NONE),
     ('revoke', 'Revoke', 'NoSuchResource', Guestlock.Error.NO_SUCH_RESOURCE, Guestlock.ResourceType.DISK, '/srv/a.img',
-     'why', True),
+     'why', Guestlock.RevokeFlags.KILL),
     ('revoke', 'Revoke', 'org.freedesktop.DBus.Error.UnknownObject', Guestlock.Error.UNKNOWN_OBJECT,
-     Guestlock.ResourceType.DISK, '/srv/a.img', 'why', True))
+     Guestlock.ResourceType.DISK, '/srv/a.img', 'why', Guestlock.RevokeFlags.DRAINED))
 
 
 @test
@@ -245,6 +248,60 @@ def under_a_supervisor():
     equal(service.called[-2:], ['Release', 'Free'])
     fails_with(Guestlock.Error.NOT_SUPPORTED, call, manager, *run)
     equal(service.called[-2:], ['Release', 'Free'])
+
+
+@test
+def options_that_flags_stand_for():
+    kill, drained = Guestlock.RevokeFlags.KILL, Guestlock.RevokeFlags.DRAINED
+    end, leave = Guestlock.ShutdownFlags.KILL, Guestlock.ShutdownFlags.LEAVE_SUPERVISOR
+    revoke = ((Guestlock.RevokeFlags.NONE, {}), (kill, {'kill': True}), (drained, {'drained': True}),
+              (kill | drained, {'kill': True, 'drained': True}))
+    shutdown = ((Guestlock.ShutdownFlags.NONE, {}), (end, {'kill': True}), (leave, {'supervisor': 'leave'}),
+                (end | leave, {'kill': True, 'supervisor': 'leave'}))
+    service = Service({'GetGuest': [FOUND], 'Revoke': [NOTHING] * 4, 'Shutdown': [NOTHING] * 4})
+    guest = guest_of(new_manager())
+    for flags, options in revoke:
+        call(guest, 'revoke', Guestlock.ResourceType.DISK, '/srv/a.img', 'why', flags)
+        equal(service.arguments, ('disk', '/srv/a.img', 'why', options))
+    for flags, options in shutdown:
+        call(guest, 'shutdown', flags)
+        equal(service.arguments, (options,))
+
+
+@test
+def options_of_a_trial():
+    nobody = GLib.Variant('(aa{sv})', ([],))
+    service = Service({'TestAcquire': [nobody] * 2})
+    manager, request = new_manager(), Guestlock.Request.new()
+    request.add_resource(DISK)
+    request.add_resource(Guestlock.Resource.new_lease('key', 'space', '/srv/leases', 7, Guestlock.Mode.SHARED))
+    for option in ('pid', 'wait', 'id', 'owner_uid'):
+        getattr(request, f'set_{option}')(7)
+    for option in ('supervisor', 'paused', 'keep'):
+        getattr(request, f'set_{option}')(True)
+    request.set_lease_state('state')
+    request.set_driver('file')
+    request.set_on_lease_lost(Guestlock.Action.KILL)
+    request.set_require_scope(Guestlock.Scope.SHARED)
+    equal(call(manager, 'test_acquire', UUID, request), [])
+    equal(service.arguments, (UUID, [('disk', '/srv/a.img', 'exclusive', {}), (
+        'lease', 'key', 'shared', {'path': '/srv/leases', 'lockspace': 'space', 'offset': 7})],
+        {'pid': 7, 'driver': 'file', 'require-scope': 'shared', 'owner-uid': 7}))
+    equal(call(manager, 'test_acquire', None, None), [])
+    equal(service.arguments, ('', [], {}))
+
+
+@test
+def answers_of_a_later_service():
+    """Keys, words and types that the library does not know are no obstacle to the rest."""
+    told = {'guest-uuid': GLib.Variant('s', UUID), 'mode': GLib.Variant('s', 'sideways'), 'pid': GLib.Variant('s', '7'),
+            'colour': GLib.Variant('s', 'red'), 'scope': GLib.Variant('s', 'galaxy'), 'via': GLib.Variant('s', '\a')}
+    service = Service({'WhoHolds': [GLib.Variant('(aa{sv})', ([told, {}],))]})
+    first, second = call(new_manager(), 'who_holds', Guestlock.ResourceType.DISK, '/srv/a.img')
+    equal(service.arguments, ('disk', '/srv/a.img', {}))
+    equal((first.get_guest_uuid(), first.get_mode(), first.get_pid(), first.get_scope(), first.get_via()),
+          (UUID, Guestlock.Mode.UNKNOWN, 0, Guestlock.Scope.UNKNOWN, '\a'))
+    equal((second.get_guest_uuid(), second.get_owner_uid(), second.get_resource()), (None, GLib.MAXUINT, None))
 
 
 main()

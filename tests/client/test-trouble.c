@@ -33,6 +33,8 @@ static void cancelled_before(Fixture *f) {
         g_cancellable_cancel(f->cancellable);
         g_assert_null(TWICE(guestlock_manager_start_guest, f->manager, (, UUID_2, "web2", NULL), ()));
         g_assert_error(f->error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+        g_assert_null(TWICE(guestlock_manager_who_holds, f->manager, (, GUESTLOCK_RESOURCE_TYPE_DISK, f->image), ()));
+        g_assert_error(f->error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
         g_assert_null(TWICE(guestlock_guest_release, guest, (), ()));
         assert_cancelled(f);
         g_assert_cmpint(guestlock_guest_get_state(guest), ==, GUESTLOCK_STATE_HELD);
@@ -46,7 +48,7 @@ static void cancelled_in_flight(Fixture *f) {
         GPid service = fixture_service(f);
 
         g_assert_cmpint(kill(service, SIGSTOP), ==, 0);
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < 7; i++) {
                 GThread *thread = begin_cancelling(f);
 
                 if (i == 0)
@@ -55,15 +57,22 @@ static void cancelled_in_flight(Fixture *f) {
                         g_assert_null(TWICE(guestlock_manager_list_guests, f->manager, (), ()));
                 else if (i == 2)
                         g_assert_false(TWICE(guestlock_guest_attach_resource, guest, (, disk, 1000), (, NULL)));
-                else
+                else if (i == 3)
                         g_assert_null(TWICE(guestlock_guest_inquire, guest, (), ()));
+                else if (i == 4)
+                        g_assert_null(TWICE(guestlock_manager_who_holds, f->manager,
+                                            (, GUESTLOCK_RESOURCE_TYPE_DISK, f->image), ()));
+                else if (i == 5)
+                        g_assert_null(TWICE(guestlock_manager_test_acquire, f->manager, (, UUID_1, NULL), ()));
+                else
+                        g_assert_null(TWICE(guestlock_guest_get_supervisor_command, guest, (, 0, FALSE, NULL), ()));
                 assert_cancelled(f);
                 g_thread_join(thread);
         }
         g_assert_cmpint(kill(service, SIGCONT), ==, 0);
         /* What was sent was not taken back, and the service is none the worse for it. */
         fixture_wait_state(f, guest, GUESTLOCK_STATE_HELD);
-        assert_succeeded(f, TWICE(guestlock_guest_shutdown, guest, (, FALSE), ()));
+        assert_succeeded(f, TWICE(guestlock_guest_shutdown, guest, (, GUESTLOCK_SHUTDOWN_FLAGS_NONE), ()));
 }
 
 /* The one who gave up is not served when it would be his turn. */
@@ -79,7 +88,7 @@ static void cancelled_in_a_queue(Fixture *f) {
         g_assert_null(TWICE(guestlock_manager_start_guest, f->manager, (, UUID_2, "web2", request), ()));
         assert_cancelled(f);
         g_thread_join(thread);
-        assert_succeeded(f, TWICE(guestlock_guest_shutdown, holder, (, FALSE), ()));
+        assert_succeeded(f, TWICE(guestlock_guest_shutdown, holder, (, GUESTLOCK_SHUTDOWN_FLAGS_NONE), ()));
         guestlock_request_set_wait(request, 0);
         next = TWICE(guestlock_manager_start_guest, f->manager, (, UUID_1, "next", request), ());
         assert_succeeded(f, next);
@@ -93,7 +102,7 @@ static gpointer end_holder(gpointer data) {
         g_autoptr(GuestlockGuest) holder = guestlock_manager_get_guest_sync(manager, UUID_1, NULL, NULL);
 
         g_usleep(IN_FLIGHT_MS * 1000);
-        g_assert_true(guestlock_guest_shutdown_sync(holder, FALSE, NULL, NULL));
+        g_assert_true(guestlock_guest_shutdown_sync(holder, GUESTLOCK_SHUTDOWN_FLAGS_NONE, NULL, NULL));
         return NULL;
 }
 
@@ -137,6 +146,8 @@ static void killed_under_manager_calls(Fixture *f) {
         g_autoptr(GuestlockGuest) found = NULL;
         g_autoptr(GPtrArray) list = NULL;
         g_autoptr(GPtrArray) drivers = NULL;
+        g_autoptr(GPtrArray) who = NULL;
+        g_autoptr(GPtrArray) would = NULL;
 
         KILLED((guest = TWICE(guestlock_manager_start_guest, f->manager, (, UUID_1, "web1", request), ())));
         g_assert_cmpint(guestlock_guest_get_state(guest), ==, GUESTLOCK_STATE_HELD);
@@ -150,6 +161,12 @@ static void killed_under_manager_calls(Fixture *f) {
         KILLED((list = TWICE(guestlock_manager_list_guests, f->manager, (), ())));
         g_assert_cmpuint(list->len, ==, 2);
         KILLED((drivers = TWICE(guestlock_manager_list_drivers, f->manager, (), ())));
+        KILLED((who = TWICE(guestlock_manager_who_holds, f->manager, (, GUESTLOCK_RESOURCE_TYPE_DISK, f->image), ())));
+        g_assert_cmpuint(who->len, ==, 1);
+        g_assert_cmpstr(guestlock_obstacle_get_guest_uuid(who->pdata[0]), ==, UUID_1);
+        KILLED((would = TWICE(guestlock_manager_test_acquire, f->manager, (, UUID_2, request), ())));
+        g_assert_cmpuint(would->len, ==, 1);
+        g_assert_cmpstr(guestlock_obstacle_get_resource(would->pdata[0]), ==, f->image);
         KILLED(TWICE(guestlock_manager_count, f->manager, (), (, &guests, NULL)));
         g_assert_cmpuint(guests, ==, 2);
         KILLED(TWICE(guestlock_manager_load_driver, f->manager, (, "guest-only"), ()));
@@ -165,6 +182,7 @@ static void killed_under_guest_calls(Fixture *f) {
         g_autoptr(GPtrArray) resources = NULL;
         g_autoptr(GUnixFDList) locks = NULL;
         g_autofree char *state = NULL, *again = NULL;
+        g_auto(GStrv) command = NULL;
 
         guest = TWICE(guestlock_manager_create_guest, f->manager, (, UUID_1, "web1", NULL), ());
         assert_succeeded(f, guest);
@@ -183,8 +201,14 @@ static void killed_under_guest_calls(Fixture *f) {
         g_assert_cmpint(guestlock_guest_get_state(guest), ==, GUESTLOCK_STATE_RELEASED);
         KILLED(TWICE(guestlock_guest_resume, guest, (, NULL), ()));
         KILLED(TWICE(guestlock_guest_pause, guest, (), ()));
+        KILLED((command = TWICE(guestlock_guest_get_supervisor_command, guest, (, 0, TRUE, NULL), ())));
+        g_assert_cmpuint(g_strv_length(command), ==, 4);
+        KILLED(TWICE(guestlock_guest_acquire, guest, (, NULL), (, NULL)));
+        KILLED(TWICE(guestlock_guest_revoke, guest,
+                     (, GUESTLOCK_RESOURCE_TYPE_DISK, f->image, "why", GUESTLOCK_REVOKE_FLAGS_NONE), ()));
+        g_assert_cmpint(guestlock_guest_get_state(guest), ==, GUESTLOCK_STATE_LOST);
         KILLED(TWICE(guestlock_guest_restrict, guest, (), ()));
-        KILLED(TWICE(guestlock_guest_shutdown, guest, (, TRUE), ()));
+        KILLED(TWICE(guestlock_guest_shutdown, guest, (, GUESTLOCK_SHUTDOWN_FLAGS_KILL), ()));
         KILLED(TWICE(guestlock_guest_remove, guest, (), ()));
         fixture_wait_state(f, guest, GUESTLOCK_STATE_GONE);
 }
