@@ -95,10 +95,22 @@ static void add_acquiring(GlOperation *op, GuestlockRequest *request) {
                 gl_request_waits(request);
 }
 
-GlOperation *gl_creating(GuestlockManager *self, const char *uuid, const char *name, GuestlockRequest *request) {
+/* A guest that is started goes with what it was started for; one that is created stays. */
+static GVariant *options_of_new(GlOperation *op, GuestlockRequest *request, gboolean starts) {
+        g_autoptr(GVariant) options = g_variant_ref_sink(options_of(op, request, GL_REQUEST_CREATE, NULL));
+        GVariantDict extended;
+
+        g_variant_dict_init(&extended, options);
+        if (starts && !gl_request_keeps(request))
+                g_variant_dict_insert(&extended, "keep", "b", FALSE);
+        return g_variant_dict_end(&extended);
+}
+
+GlOperation *gl_creating(GuestlockManager *self, const char *uuid, const char *name, GuestlockRequest *request,
+                         gboolean starts) {
         GlOperation *op = gl_operation_new(self, NULL);
         GPtrArray *resources = gl_request_resources(request);
-        GVariant *options = options_of(op, request, GL_REQUEST_CREATE, NULL);
+        GVariant *options = options_of_new(op, request, starts);
         GlCall *call;
 
         op->uuid = g_strdup(gl_operation_text(op, uuid));
@@ -114,7 +126,7 @@ GlOperation *gl_creating(GuestlockManager *self, const char *uuid, const char *n
 
 static GlOperation *create_guest_op(GuestlockManager *self, const char *uuid, const char *name,
                                     GuestlockRequest *request) {
-        GlOperation *op = gl_creating(self, uuid, name, request);
+        GlOperation *op = gl_creating(self, uuid, name, request, FALSE);
 
         gl_add_loading(op);
         return op;
@@ -122,7 +134,7 @@ static GlOperation *create_guest_op(GuestlockManager *self, const char *uuid, co
 
 static GlOperation *start_in_steps(GuestlockManager *self, const char *uuid, const char *name,
                                    GuestlockRequest *request) {
-        GlOperation *op = gl_creating(self, uuid, name, request);
+        GlOperation *op = gl_creating(self, uuid, name, request, TRUE);
 
         /* Nothing is taken of one that begins paused, and nothing is to be done without a process to bind. */
         if (!gl_request_is_paused(request) || gl_request_has_process(request))

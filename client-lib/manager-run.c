@@ -20,7 +20,7 @@ static gboolean run(GlOperation *op, GVariant *nothing, GError **error) {
 
 static GlOperation *run_guest_op(GuestlockManager *self, const char *uuid, const char *name, GuestlockRequest *request,
                                  const char *const *command) {
-        GlOperation *op = gl_creating(self, uuid, name, request);
+        GlOperation *op = gl_creating(self, uuid, name, request, TRUE);
 
         gl_add_supervisor_command(op, NULL, gl_request_wait_ms(request), FALSE, command);
         gl_add_loading(op);

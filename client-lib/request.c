@@ -123,6 +123,10 @@ gboolean gl_request_waits(GuestlockRequest *self) {
         return gl_request_wait_ms(self) > 0;
 }
 
+gboolean gl_request_keeps(GuestlockRequest *self) {
+        return has(self, GL_REQUEST_START, "keep");
+}
+
 gboolean gl_request_is_paused(GuestlockRequest *self) {
         return self && self->paused;
 }

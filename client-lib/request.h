@@ -26,6 +26,7 @@ GPtrArray *gl_request_resources(GuestlockRequest *self);
 gboolean gl_request_waits(GuestlockRequest *self);
 /* 0: not. */
 guint gl_request_wait_ms(GuestlockRequest *self);
+gboolean gl_request_keeps(GuestlockRequest *self);
 gboolean gl_request_is_paused(GuestlockRequest *self);
 gboolean gl_request_has_process(GuestlockRequest *self);
 

@@ -249,7 +249,8 @@ gboolean gl_check_words(GlCall *call, GError **error) {
         {"id", 'u', &(a)->id, NULL}, {"driver", 's', &(a)->driver, NULL},      \
         {"on-lease-lost", 's', &(a)->on_lease_lost, &(a)->has_on_lease_lost},  \
         {"require-scope", 's', &(a)->require_scope, &(a)->has_require_scope},  \
-        {"owner-uid", 'u', &(a)->owner_uid, &(a)->has_owner_uid}
+        {"owner-uid", 'u', &(a)->owner_uid, &(a)->has_owner_uid},            \
+        {"keep", 'b', &(a)->keep, &(a)->has_keep}
 
 #define PROCESS_OPTIONS(a) \
         {"pid", 'u', &(a)->pid, &(a)->has_pid}, {"pidfd", 'h', &(a)->pidfd, &(a)->has_pidfd}
@@ -263,7 +264,7 @@ gboolean gl_read_guest_options(GlCall *call, gboolean starts, GError **error) {
         GlArguments *arguments = &call->arguments;
         const GlOption create[] = {GUEST_OPTIONS(arguments), {}};
         const GlOption start[] = {
-                GUEST_OPTIONS(arguments), ACQUIRE_OPTIONS(arguments), {"keep", 'b', &arguments->keep, NULL}, {}};
+                GUEST_OPTIONS(arguments), ACQUIRE_OPTIONS(arguments), {}};
 
         return gl_options_read(call->message, starts ? start : create, error) && gl_check_words(call, error);
 }

@@ -65,7 +65,7 @@ typedef struct {
         const char *mode; /* of what is only looked at */
         guint32 owner_uid;
         guint32 wait_ms;
-        gboolean supervisor, register_only, keep, kill, drained, replace;
+        gboolean supervisor, register_only, keep, has_keep, kill, drained, replace;
         const char *orphan;    /* of SetChild: "keep" or "end", when its supervisor ends */
         const char *left_over; /* of Shutdown: "leave" or "end", a supervisor */
         gboolean has_orphan, has_left_over;

@@ -38,7 +38,8 @@ static gboolean prepare_own(GlCall *call, GError **error) {
         return FALSE;
 }
 
-static GlGuestSpec guest_spec(const GlCall *call) {
+/* What is made for one guest's run goes with that; what is made by itself stays. */
+static GlGuestSpec guest_spec(const GlCall *call, gboolean keep) {
         const GlArguments *arguments = &call->arguments;
 
         return (GlGuestSpec){
@@ -51,6 +52,7 @@ static GlGuestSpec guest_spec(const GlCall *call) {
                 .on_lease_lost = arguments->loss_action,
                 .has_require_scope = arguments->has_require_scope,
                 .require_scope = arguments->scope,
+                .transient = !(arguments->has_keep ? arguments->keep : keep),
         };
 }
 
@@ -71,7 +73,7 @@ static GError *name_existing(GlCall *call, GError *error) {
 
 static void run_create(GlCall *call) {
         GlRequest request = gl_call_request(call);
-        GlGuestSpec spec = guest_spec(call);
+        GlGuestSpec spec = guest_spec(call, TRUE);
         g_autoptr(GError) error = NULL;
         GlChange answer = {};
 
@@ -94,14 +96,13 @@ static int fill_path(GlCall *call, const GlChange *answer, sd_bus_message *reply
 
 static void run_start(GlCall *call) {
         GlRequest request = gl_call_request(call);
-        GlGuestSpec spec = guest_spec(call);
+        GlGuestSpec spec = guest_spec(call, FALSE);
         GlAcquireSpec acquire = gl_call_acquire_spec(call);
         g_autofree GlResourceSpec *resources = g_new0(GlResourceSpec, call->wanted->len);
 
         for (guint i = 0; i < call->wanted->len; i++)
                 resources[i] = gl_wanted_spec(&g_array_index(call->wanted, GlWanted, i));
-        gl_core_start_guest(call->bus->parts.core, &request, &spec, resources, call->wanted->len, &acquire,
-                            call->arguments.keep);
+        gl_core_start_guest(call->bus->parts.core, &request, &spec, resources, call->wanted->len, &acquire);
         gl_resource_specs_clear(resources, call->wanted->len);
         gl_handle_unref(&acquire.process.handle);
 }

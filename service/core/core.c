@@ -430,6 +430,7 @@ GlGuest *gl_guest_new_from_spec(GlCore *core, const GlRequest *request, const Gl
         guest->driver = g_strdup(spec->driver ?: core->default_driver);
         guest->on_lease_lost = spec->has_on_lease_lost ? spec->on_lease_lost : core->default_on_lease_lost;
         guest->require_scope = spec->has_require_scope ? spec->require_scope : core->default_require_scope;
+        guest->transient = spec->transient;
         guest->hidden = TRUE;
         g_hash_table_insert(core->starting, make_key(guest->owner_uid, guest->uuid), guest);
         owners_add(core, guest);

@@ -48,6 +48,7 @@ typedef struct {
         GlLossAction on_lease_lost;
         gboolean has_require_scope;
         GlScope require_scope;
+        gboolean transient; /* it goes when its guest has ended */
 } GlGuestSpec;
 
 typedef struct {
@@ -101,8 +102,7 @@ GlGuest *gl_core_create_guest(GlCore *core, const GlRequest *request, const GlGu
 
 /* Replies with the guest in the change. */
 void gl_core_start_guest(GlCore *core, const GlRequest *request, const GlGuestSpec *spec,
-                         const GlResourceSpec *resources, guint n_resources, const GlAcquireSpec *acquire,
-                         gboolean keep);
+                         const GlResourceSpec *resources, guint n_resources, const GlAcquireSpec *acquire);
 
 /* UUID in any case. NULL if there is none, or it is hidden. */
 GlGuest *gl_core_find_guest(GlCore *core, guint32 owner_uid, const char *uuid);

@@ -77,7 +77,7 @@ struct GlGuest {
         char *state_string; /* (nullable) of the last release */
         GPtrArray *resources; /* of GlResource, in the order registered */
         GPtrArray *ghosts;  /* of GlResource: lost and unplugged; they block others until the process is gone */
-        gboolean transient; /* made by StartGuest without keep: goes when its guest ends */
+        gboolean transient; /* made without keep: goes when its guest ends */
         guint n_waiting; /* acquires that wait */
         gboolean restricted; /* only who may manage changes its leases */
         gboolean stopped_by_us; /* because of a loss */

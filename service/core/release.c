@@ -27,7 +27,7 @@ static gboolean waits_of(const GlOp *op, gconstpointer guest) {
         return op->guest == guest && (gl_op_is_acquire(op) || op->waiting);
 }
 
-/* A guest that StartGuest made goes when it is shut down; whoever still asks something of it is answered first. */
+/* A transient guest goes when it is shut down; whoever still asks something of it is answered first. */
 static void end_release(GlCore *core, GlOp *op) {
         GlGuest *guest = op->guest;
 

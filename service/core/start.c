@@ -73,12 +73,11 @@ static gboolean started_the_same(const GlGuest *guest, const GlResourceSpec *res
 }
 
 static GlGuest *make_started(GlCore *core, const GlRequest *request, const GlGuestSpec *spec,
-                             const GlResourceSpec *resources, guint n_resources, gboolean keep, GError **error) {
+                             const GlResourceSpec *resources, guint n_resources, GError **error) {
         GlGuest *guest = gl_guest_new_from_spec(core, request, spec, error);
 
         if (!guest)
                 return NULL;
-        guest->transient = !keep;
         if (!gl_core_driver_can_lease(core, guest, error)) {
                 gl_guest_discard(core, guest);
                 return NULL;
@@ -93,8 +92,7 @@ static GlGuest *make_started(GlCore *core, const GlRequest *request, const GlGue
 }
 
 void gl_core_start_guest(GlCore *core, const GlRequest *request, const GlGuestSpec *spec,
-                         const GlResourceSpec *resources, guint n_resources, const GlAcquireSpec *acquire,
-                         gboolean keep) {
+                         const GlResourceSpec *resources, guint n_resources, const GlAcquireSpec *acquire) {
         GlGuest *before = gl_core_find_guest(core, spec->owner_uid, spec->uuid), *guest = NULL;
         g_autoptr(GlStateString) state = NULL;
         GError *error = NULL;
@@ -109,7 +107,7 @@ void gl_core_start_guest(GlCore *core, const GlRequest *request, const GlGuestSp
                             "StartGuest takes leases; \"register-only\" is an option of Acquire alone.");
         } else if ((!acquire->state || !acquire->state[0] || (state = gl_state_string_parse(acquire->state, &error))) &&
                    may_start_over(before, &error)) {
-                guest = make_started(core, request, spec, resources, n_resources, keep, &error);
+                guest = make_started(core, request, spec, resources, n_resources, &error);
         }
 
         if (guest) {

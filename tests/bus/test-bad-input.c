@@ -123,7 +123,8 @@ static void test_guest_options(void) {
         refuse_unasked("InvalidArgs", "action", CREATE(1, "on-lease-lost", "s", long_one));
         refuse_unasked("InvalidArgs", "scope", CREATE(1, "require-scope", "s", "galaxy"));
         refuse_unasked("InvalidArgs", "owner-uid", CREATE(1, "owner-uid", "u", G_MAXUINT32));
-        refuse_unasked("InvalidArgs", "\"keep\"", CREATE(1, "keep", "b", TRUE)); /* StartGuest's */
+        refuse_unasked("InvalidArgs", "keep", CREATE(1, "keep", "u", 1));
+        refuse_unasked("InvalidArgs", "\"pid\"", CREATE(1, "pid", "u", 1)); /* StartGuest's */
         refuse("NoSuchDriver", "magic", CREATE(1, "driver", "s", "magic"));
         refuse("NoSuchDriver", "\"\"", CREATE(1, "driver", "s", ""));
         refuse("AlreadyExists", "web1", MANAGER, "CreateGuest", "ssa{sv}", UUID(1), "web", 0);

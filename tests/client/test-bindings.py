@@ -108,7 +108,7 @@ def run_below_the_supervisor():
     process.stdin.flush()
     equal(process.stdout.readline(), 'ended with 7\n')
     process.wait()  # or it would have the service started again in the next test
-    wait_until(lambda: guest.State == 'released', 'the guest to be released')
+    wait_until(lambda: manager().NGuests == 0, 'the guest to go')
 
 
 def exclusively(path, process=None):

@@ -121,7 +121,7 @@ static void guest_begins_paused(Fixture *f) {
         g_assert_false(TWICE(guestlock_guest_resume, guest, (, NULL), ()));
         assert_failed(f, STALE);
         assert_succeeded(f, TWICE(guestlock_guest_shutdown, guest, (, GUESTLOCK_SHUTDOWN_FLAGS_KILL), ()));
-        assert_succeeded(f, TWICE(guestlock_guest_remove, guest, (), ()));
+        /* It was started, and goes with what it was started for. */
         g_assert_cmpint(guestlock_guest_get_state(guest), ==, GUESTLOCK_STATE_GONE);
 }
 

@@ -650,10 +650,11 @@ static GlAcquireSpec acquire_spec(const CoreOptions *options) {
         };
 }
 
-int core_create(CoreFixture *f, const char *guest) {
+static int create(CoreFixture *f, const char *guest, gboolean transient) {
         GlRequest request = request_without_reply(f);
         char uuid[37];
-        GlGuestSpec spec = {.uuid = uuid, .name = guest, .owner_uid = f->uid, .driver = f->driver};
+        GlGuestSpec spec = {.uuid = uuid, .name = guest, .owner_uid = f->uid, .driver = f->driver,
+                            .transient = transient};
         GError *error = NULL;
         GlGuest *made;
 
@@ -661,6 +662,14 @@ int core_create(CoreFixture *f, const char *guest) {
         made = gl_core_create_guest(f->core, &request, &spec, &error);
         g_assert_true(!made == !!error);
         return take_error(f, error);
+}
+
+int core_create(CoreFixture *f, const char *guest) {
+        return create(f, guest, FALSE);
+}
+
+int core_create_transient(CoreFixture *f, const char *guest) {
+        return create(f, guest, TRUE);
 }
 
 int core_register(CoreFixture *f, const char *guest, const char *resource) {
@@ -707,13 +716,14 @@ void core_start_with(CoreFixture *f, const char *guest, const char *resources, c
         guint n = resources[0] ? g_strv_length(parts) : 0;
         g_autofree GlResourceSpec *specs = g_new0(GlResourceSpec, n + 1);
         char uuid[37];
-        GlGuestSpec spec = {.uuid = uuid, .name = guest, .owner_uid = f->uid, .driver = f->driver};
+        GlGuestSpec spec = {.uuid = uuid, .name = guest, .owner_uid = f->uid, .driver = f->driver,
+                            .transient = !options->keep};
 
         core_make_uuid(guest, uuid);
         names = g_new0(char *, n + 1);
         for (guint i = 0; i < n; i++)
                 specs[i] = core_parse_resource(f, parts[i], &names[i]);
-        gl_core_start_guest(f->core, &request, &spec, specs, n, &acquire, options->keep);
+        gl_core_start_guest(f->core, &request, &spec, specs, n, &acquire);
         core_drain(f);
 }
 

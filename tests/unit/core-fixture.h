@@ -112,6 +112,7 @@ GlResourceSpec core_parse_resource(CoreFixture *f, const char *text, char **name
 /* --- calls; those that answer at once return the error's code, or -1 --- */
 
 int core_create(CoreFixture *f, const char *guest);
+int core_create_transient(CoreFixture *f, const char *guest);
 int core_register(CoreFixture *f, const char *guest, const char *resource);
 int core_set_child(CoreFixture *f, const char *guest, guint32 pid);
 int core_set_child_keeping_orphan(CoreFixture *f, const char *guest, guint32 pid);

@@ -498,6 +498,20 @@ static void test_transient(void) {
         g_assert_cmpuint(f->n_forgotten, ==, 3);
 }
 
+/* The same where the guest was created so, whatever was done with it before. */
+static void test_created_transient(void) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+
+        g_assert_cmpstr(core_code_name(core_create_transient(f, "a")), ==, "ok");
+        g_assert_cmpstr(core_code_name(core_register(f, "a", "/x:X")), ==, "ok");
+        core_acquire(f, "a", .pid = 7);
+        core_assert_state(f, "a", "held /x:X held");
+        core_forget_lines(f);
+        core_exit(f, 7);
+        core_expect(f, "drain a /x", "changed a pid,resources", "give-back a /x", "released a guest-exited /x",
+                    "removed a");
+}
+
 /* Whoever still asks something of a guest that goes is answered. */
 static void test_transient_with_callers(void) {
         g_autoptr(CoreFixture) f = core_fixture_new();
@@ -732,6 +746,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/core-states/none", test_none);
         g_test_add_func("/core-states/start-leaves-nothing-behind", test_start_leaves_nothing_behind);
         g_test_add_func("/core-states/transient", test_transient);
+        g_test_add_func("/core-states/created-transient", test_created_transient);
         g_test_add_func("/core-states/transient-with-callers", test_transient_with_callers);
         g_test_add_func("/core-states/reuse-of-a-released-guest", test_reuse_of_a_released_guest);
         g_test_add_func("/core-states/reuse-comes-too-late", test_reuse_comes_too_late);
