@@ -14,6 +14,8 @@ GuestlockResource *guestlock_resource_new_disk(const char *path, GuestlockMode m
 GUESTLOCK_PUBLIC
 GuestlockResource *guestlock_resource_new_disk_fd(const char *path, int fd, GuestlockMode mode);
 GUESTLOCK_PUBLIC
+GuestlockResource *guestlock_resource_open_disk(const char *path, GuestlockMode mode, GError **error);
+GUESTLOCK_PUBLIC
 GuestlockResource *guestlock_resource_new_lease(const char *key, const char *lockspace, const char *path,
                                                 guint64 offset, GuestlockMode mode);
 GUESTLOCK_PUBLIC

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <guestlock-enum-types.h>
+#include <guestlock-error.h>
 
+#include "open-disk.h"
 #include "words.h"
 
 /**
@@ -112,6 +114,46 @@ GuestlockResource *guestlock_resource_new_disk_fd(const char *path, int fd, Gues
         }
         self = make(GUESTLOCK_RESOURCE_TYPE_DISK, path, mode);
         self->fd = copy;
+        return self;
+}
+
+/* As the service says it of what it opens itself. */
+static GuestlockError code_of_errno(int reason) {
+        return reason == EACCES || reason == EPERM || reason == EROFS ? GUESTLOCK_ERROR_ACCESS_DENIED
+                                                                      : GUESTLOCK_ERROR_STORAGE_UNAVAILABLE;
+}
+
+/**
+ * guestlock_resource_open_disk:
+ * @path: its absolute path
+ * @mode: how the guest uses it
+ * @error: for what went wrong
+ *
+ * A disk that is opened here, with the rights of this process: for writing, but in the mode `GUESTLOCK_MODE_READONLY`
+ * only where that may be. Who is to be handed its lock, as the supervisor is, and is not root has to have it so. It is
+ * certain, then, that what is leased is what was found here.
+ *
+ * Returns: (transfer full): a new resource
+ *
+ * Since: 0.1
+ */
+GuestlockResource *guestlock_resource_open_disk(const char *path, GuestlockMode mode, GError **error) {
+        g_autofree char *shown = NULL;
+        GuestlockResource *self;
+        int fd;
+
+        g_return_val_if_fail(path, NULL);
+        fd = gl_open_disk(path, mode == GUESTLOCK_MODE_READONLY);
+        if (fd < 0) {
+                int reason = errno;
+
+                shown = g_utf8_make_valid(path, -1);
+                g_set_error(error, GUESTLOCK_ERROR, code_of_errno(reason), "The disk \"%s\" cannot be opened: %s.",
+                            shown, g_strerror(reason));
+                return NULL;
+        }
+        self = make(GUESTLOCK_RESOURCE_TYPE_DISK, path, mode);
+        self->fd = fd;
         return self;
 }
 

@@ -14,10 +14,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "client-lib/open-disk.h"
 #include "core/error.h"
 
 #define MAX_DESCRIPTORS 16U
@@ -135,36 +135,12 @@ static int fill_registration(sd_bus_message *message, gconstpointer data) {
                                      gl_mode_to_string(resource->mode), 1, "replace", "b", TRUE);
 }
 
-/*
- * What else it might be the service refuses; O_NONBLOCK keeps a FIFO from waiting for somebody. A readonly disk is
- * opened for writing as well if that may be, so that its lease can be raised later. Not a device: the end of a writer
- * has udev look at it anew.
- */
-static int open_disk(const Resource *resource) {
-        const int flags = O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-        g_autofree char *same = NULL;
-        struct stat st;
-        int fd, better;
-
-        if (resource->mode != GL_MODE_READONLY)
-                return open(resource->name, O_RDWR | flags);
-        fd = open(resource->name, O_RDONLY | flags);
-        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-                return fd;
-        same = g_strdup_printf("/proc/self/fd/%d", fd);
-        better = open(same, O_RDWR | flags);
-        if (better < 0)
-                return fd;
-        close(fd);
-        return better;
-}
-
 static gboolean register_disk(GlCalls *calls, const Resource *resource, GError **error) {
         __attribute__((cleanup(sd_bus_message_unrefp))) sd_bus_message *reply = NULL;
         g_autoptr(GError) failure = NULL;
         Registration registration = {resource, -1};
 
-        registration.fd = open_disk(resource);
+        registration.fd = gl_open_disk(resource->name, resource->mode == GL_MODE_READONLY);
         if (registration.fd < 0) {
                 g_set_error(error, GL_ERROR, GL_ERROR_ACCESS_DENIED, "The disk \"%s\" cannot be opened: %s.",
                             resource->name, g_strerror(errno));
