@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Waiting that can be seen, and given up. The line on the terminal is drawn anew each second; who is in the way is
+ * asked every other one, and that question never delays the call itself. Where there is no terminal, it is said once.
+ */
+
+#include "wait.h"
+
+#include <glib-unix.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "obstacles.h"
+#include "screen.h"
+
+/* What is granted at once is not worth a line. */
+#define PATIENCE_MS 400
+#define LOOK_EVERY  2
+
+typedef struct {
+        GlCli *cli;
+        const GlWaitsFor *what;
+        GMainLoop *loop;           /* (owned) */
+        GCancellable *cancellable; /* (owned) of the call */
+        GCancellable *looking;     /* (owned) of the question, while there is one */
+        GAsyncResult *result;      /* (owned) (nullable) */
+        char *obstacle;            /* (owned) (nullable) */
+        gint64 begin;
+        guint n_ticks, timer;
+        gboolean on_terminal, has_said, is_looking;
+} Wait;
+
+static gsize terminal_width(void) {
+        struct winsize size;
+
+        return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+/* On one line, whatever is in it: one that wraps could not be drawn again. */
+static void draw(Wait *self) {
+        gint64 seconds = (g_get_monotonic_time() - self->begin) / G_USEC_PER_SEC;
+        g_autofree char *holder = gl_screen_printable(self->obstacle ?: "those who came before");
+        g_autofree char *line = g_strdup_printf("Waiting for %s  %" G_GINT64_FORMAT ":%02" G_GINT64_FORMAT, holder,
+                                                seconds / 60, seconds % 60);
+        gsize width = terminal_width() - 1;
+        g_autofree char *cut =
+                (gsize) g_utf8_strlen(line, -1) > width ? g_utf8_substring(line, 0, (glong) width) : NULL;
+
+        if (self->on_terminal)
+                fprintf(stderr, "\r%s%s%s\033[K", gl_screen_begin(stderr, GL_COLOUR_WARNING), cut ?: line,
+                        gl_screen_end(stderr));
+        else if (!self->has_said)
+                fprintf(stderr, "Waiting for %s.\n", holder);
+        self->has_said = TRUE;
+        fflush(stderr);
+}
+
+static void erase(const Wait *self) {
+        if (self->on_terminal && self->has_said)
+                fputs("\r\033[K", stderr);
+        fflush(stderr);
+}
+
+static void looked(GObject *manager, GAsyncResult *result, gpointer data) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GPtrArray) obstacles =
+                guestlock_manager_test_acquire_finish(GUESTLOCK_MANAGER(manager), result, &error);
+        Wait *self = data;
+
+        self->is_looking = FALSE;
+        if (g_cancellable_is_cancelled(self->looking))
+                return;
+        g_clear_pointer(&self->obstacle, g_free);
+        if (obstacles && obstacles->len)
+                self->obstacle = gl_text_of_obstacle(obstacles->pdata[0]);
+        draw(self);
+}
+
+static void look(Wait *self) {
+        if (self->is_looking || !self->what)
+                return;
+        self->is_looking = TRUE;
+        guestlock_manager_test_acquire_async(self->cli->manager, self->what->uuid, self->what->request, self->looking,
+                                             looked, self);
+}
+
+static gboolean tick(gpointer data) {
+        Wait *self = data;
+
+        if (self->n_ticks++ % LOOK_EVERY == 0)
+                look(self);
+        else if (self->has_said)
+                draw(self);
+        return G_SOURCE_CONTINUE;
+}
+
+static gboolean begin_drawing(gpointer data) {
+        Wait *self = data;
+
+        self->timer = g_timeout_add_seconds(1, tick, self);
+        tick(self);
+        return G_SOURCE_REMOVE;
+}
+
+static void ended(GObject *source, GAsyncResult *result, gpointer data) {
+        Wait *self = data;
+
+        self->result = g_object_ref(result);
+        g_main_loop_quit(self->loop);
+}
+
+static gboolean interrupt(Wait *self, int number) {
+        self->cli->interrupted_by = number;
+        g_cancellable_cancel(self->cancellable);
+        return G_SOURCE_CONTINUE;
+}
+
+static gboolean on_int(gpointer data) {
+        return interrupt(data, SIGINT);
+}
+
+static gboolean on_term(gpointer data) {
+        return interrupt(data, SIGTERM);
+}
+
+static gboolean on_hup(gpointer data) {
+        return interrupt(data, SIGHUP);
+}
+
+GAsyncResult *gl_wait(GlCli *cli, const GlWaitsFor *what, GlBegin begin, gpointer data) {
+        Wait self = {.cli = cli, .what = what, .begin = g_get_monotonic_time(), .on_terminal = isatty(STDERR_FILENO)};
+        guint signals[] = {g_unix_signal_add(SIGINT, on_int, &self), g_unix_signal_add(SIGTERM, on_term, &self),
+                           g_unix_signal_add(SIGHUP, on_hup, &self)};
+
+        self.loop = g_main_loop_new(NULL, FALSE);
+        self.cancellable = g_cancellable_new();
+        self.looking = g_cancellable_new();
+        self.timer = g_timeout_add(PATIENCE_MS, begin_drawing, &self);
+        begin(data, self.cancellable, ended, &self);
+        g_main_loop_run(self.loop);
+        g_source_remove(self.timer);
+        g_cancellable_cancel(self.looking);
+        while (self.is_looking)
+                g_main_context_iteration(NULL, TRUE);
+        for (gsize i = 0; i < G_N_ELEMENTS(signals); i++)
+                g_source_remove(signals[i]);
+        erase(&self);
+        g_main_loop_unref(self.loop);
+        g_object_unref(self.cancellable);
+        g_object_unref(self.looking);
+        g_free(self.obstacle);
+        return self.result;
+}
