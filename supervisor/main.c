@@ -79,12 +79,6 @@ static int supervise(GlCalls *calls, const GlSupervisorOptions *options, GPtrArr
         }
         if (!gl_child_start(options->command, locks, options->keep_orphan, &before, &child, &error))
                 return fail(error);
-        /* One that is not let go ends with us. */
-        if (!gl_supervisor_set_child(calls, child.pidfd, options->keep_orphan, &error) ||
-            !gl_child_let_go(&child, &error)) {
-                gl_child_clear(&child);
-                return fail(error);
-        }
         if (!gl_supervisor_watch(&watch, &status, &error)) {
                 gl_child_clear(&child);
                 return fail(error);

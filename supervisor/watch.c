@@ -12,14 +12,17 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <sys/wait.h>
 
 #include "core/error.h"
+#include "supervisor/acquire.h"
 #include "supervisor/locks.h"
 #include "supervisor/watch-private.h"
 
 /* A lock that nobody has may have been given back by a service that was killed before it could say so; the one that is
  * started next takes it again. */
-#define MAX_GONE 3
+#define MAX_GONE   3
+#define LAST_WORDS (1 * G_USEC_PER_SEC)
 
 static void connect_again(GlWatch *watch);
 
@@ -225,6 +228,9 @@ static int listen_to(GlWatch *watch) {
                 r = sd_bus_call_method_async(calls->bus, NULL, "org.freedesktop.DBus", "/org/freedesktop/DBus",
                                              "org.freedesktop.DBus", "GetNameOwner", owner_found, watch, "s",
                                              GL_SERVICE);
+        /* Not with the loop: see hear_the_last(). */
+        if (r >= 0)
+                r = sd_bus_set_close_on_exit(calls->bus, FALSE);
         return r < 0 ? r : sd_bus_attach_event(calls->bus, watch->event, SD_EVENT_PRIORITY_NORMAL);
 }
 
@@ -256,6 +262,14 @@ static void disconnect(GlWatch *watch) {
         gl_calls_clear(calls);
 }
 
+/* On the bus; NULL where there is none. (owned) */
+static char *own_name(const GlWatch *watch) {
+        sd_bus *bus = watch->options->calls->bus;
+        const char *name;
+
+        return bus && sd_bus_get_unique_name(bus, &name) >= 0 ? g_strdup(name) : NULL;
+}
+
 static void connect_again(GlWatch *watch) {
         GlCalls *calls = watch->options->calls;
 
@@ -264,6 +278,23 @@ static void connect_again(GlWatch *watch) {
         disconnect(watch);
         if (connect_bus(watch) < 0)
                 disconnect(watch);
+}
+
+/*
+ * A guest that was killed may have been so by the service, which has said why before. What it has said comes before
+ * the answer to whatever it is asked now; by its unique name, which starts nobody.
+ */
+static void hear_the_last(GlWatch *watch) {
+        __attribute__((cleanup(sd_bus_message_unrefp))) sd_bus_message *call = NULL;
+        sd_bus *bus = watch->options->calls->bus;
+
+        if (!WIFSIGNALED(watch->status) || !watch->owner || !bus || sd_bus_is_open(bus) <= 0)
+                return;
+        if (sd_bus_message_new_method_call(bus, &call, watch->owner, "/", "org.freedesktop.DBus.Peer", "Ping") < 0 ||
+            sd_bus_call(bus, call, LAST_WORDS, NULL, NULL) < 0)
+                return;
+        while (sd_bus_process(bus, NULL) > 0)
+                ;
 }
 
 /* --- the loop --- */
@@ -286,6 +317,21 @@ static void watch_clear(GlWatch *watch) {
         g_free(watch->owner);
 }
 
+/* What the service says of the guest is to be heard from its first moment on, so that comes before. */
+static gboolean let_go(GlWatch *watch, GError **error) {
+        const GlWatchOptions *options = watch->options;
+        g_autofree char *name = own_name(watch);
+        g_autofree char *name_now = NULL;
+
+        if (!gl_supervisor_set_child(options->calls, options->child->pidfd, options->keep_orphan, error))
+                return FALSE;
+        /* The call has connected anew: nobody listens there yet. */
+        name_now = own_name(watch);
+        if (g_strcmp0(name, name_now) != 0 && connect_bus(watch) < 0)
+                disconnect(watch);
+        return gl_child_let_go(options->child, error);
+}
+
 gboolean gl_supervisor_watch(const GlWatchOptions *options, int *status, GError **error) {
         GlWatch watch = {.options = options,
                        .action = options->on_lease_lost,
@@ -298,8 +344,14 @@ gboolean gl_supervisor_watch(const GlWatchOptions *options, int *status, GError 
         /* Without a bus the timer tries again. */
         if (r >= 0 && connect_bus(&watch) < 0)
                 disconnect(&watch);
+        if (r >= 0 && !let_go(&watch, error)) {
+                watch_clear(&watch);
+                return FALSE;
+        }
         if (r >= 0)
                 r = sd_event_loop(watch.event);
+        if (r >= 0)
+                hear_the_last(&watch);
         watch_clear(&watch);
         if (r >= 0) {
                 *status = watch.status;
