@@ -62,13 +62,7 @@ static gboolean can_be_audited(const GlResource *resource) {
 static void add_target(GlTarget *target, const GlResource *resource) {
         const GlGuest *guest = resource->guest;
 
-        target->type = resource->type;
-        target->name = g_strdup(resource->name);
-        target->place = gl_place_ref(resource->place);
-        target->source = gl_handle_ref(resource->source);
-        target->mode = target->held_mode = resource->mode;
-        target->generation = resource->generation;
-        target->lease = resource->lease;
+        gl_target_set_lease(target, resource);
         target->draining = resource->state == GL_RESOURCE_DRAINING;
         for (guint role = 0; role < G_N_ELEMENTS(target->pids); role++)
                 target->pids[role] = guest->processes[role].pid;

@@ -82,13 +82,7 @@ static gboolean can_be_checked(const GlGuest *guest, const GlResource *resource)
 /* --- sending out --- */
 
 static void add_target(GlTarget *target, const GlResource *resource) {
-        target->type = resource->type;
-        target->name = g_strdup(resource->name);
-        target->place = gl_place_ref(resource->place);
-        target->source = gl_handle_ref(resource->source);
-        target->mode = target->held_mode = resource->mode;
-        target->generation = resource->generation;
-        target->lease = resource->lease;
+        gl_target_set_lease(target, resource);
         target->size = resource->size;
         target->mtime = resource->mtime;
 }

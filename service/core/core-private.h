@@ -210,6 +210,8 @@ void gl_guest_remove_resource(GlCore *core, GlGuest *guest, GlResource *resource
 void gl_resource_free(gpointer resource);
 /* The resource's lease is the table's no more. */
 void gl_resource_drop_claim(GlCore *core, GlResource *resource);
+/* The lease that a driver took, and what it said of it. */
+void gl_resource_take_lease(GlResource *resource, const GlTarget *target);
 void gl_resource_set_state(GlCore *core, GlResource *resource, GlResourceState state);
 static inline gboolean gl_resource_is_busy(const GlResource *resource) {
         return resource->job != 0 || resource->retaking;
@@ -257,6 +259,8 @@ static inline GlMode gl_op_mode(const GlOp *op, const GlResource *resource) {
         return op->has_mode ? op->mode : resource->mode;
 }
 /* Sends a job for RESOURCES out. */
+/* What a driver has to know of a lease that is there: what it is of, and how it is held. */
+void gl_target_set_lease(GlTarget *target, const GlResource *resource);
 GlJob *gl_op_new_job(GlCore *core, GlOp *op, GlJobKind kind, GPtrArray *resources);
 void gl_op_start_job(GlCore *core, GlOp *op, GlJob *job);
 void gl_core_forget_jobs(GlCore *core);

@@ -15,16 +15,9 @@ static void grant_targets(GlCore *core, GlOp *op, GlJob *job, guint64 generation
                 const GlTarget *target = &job->targets[i];
                 GlResource *resource = g_ptr_array_index(op->resources, i);
 
-                resource->lease = target->lease;
+                gl_resource_take_lease(resource, target);
                 resource->mode = target->mode;
                 resource->generation = generation;
-                resource->scope = target->scope;
-                g_free(resource->scope_reason);
-                resource->scope_reason = g_strdup(target->scope_reason);
-                resource->kept_by = target->kept_by;
-                resource->keep_key = target->keep_key;
-                resource->size = target->size;
-                resource->mtime = target->mtime;
                 resource->since = core->realtime;
                 resource->claim->pending = FALSE;
                 resource->broken = resource->unblocked = FALSE;

@@ -69,3 +69,13 @@ GlResource *gl_guest_find_resource(const GlGuest *guest, GlResourceType type, co
         }
         return NULL;
 }
+
+GlResource *gl_guest_find_resource_at(const GlGuest *guest, const GlPlace *place) {
+        for (guint i = 0; i < guest->resources->len; i++) {
+                GlResource *resource = g_ptr_array_index(guest->resources, i);
+
+                if (gl_place_equal(resource->place, place))
+                        return resource;
+        }
+        return NULL;
+}

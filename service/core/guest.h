@@ -93,3 +93,4 @@ struct GlGuest {
 gboolean gl_guest_has_process(const GlGuest *guest);
 gboolean gl_guest_has_leases(const GlGuest *guest);
 GlResource *gl_guest_find_resource(const GlGuest *guest, GlResourceType type, const char *name);
+GlResource *gl_guest_find_resource_at(const GlGuest *guest, const GlPlace *place);

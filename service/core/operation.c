@@ -301,6 +301,16 @@ gboolean gl_op_ends_with_guest(GlCore *core, GlOp *op) {
 
 /* --- jobs --- */
 
+void gl_target_set_lease(GlTarget *target, const GlResource *resource) {
+        target->type = resource->type;
+        target->name = g_strdup(resource->name);
+        target->place = gl_place_ref(resource->place);
+        target->source = gl_handle_ref(resource->source);
+        target->mode = target->held_mode = resource->mode;
+        target->generation = resource->generation;
+        target->lease = resource->lease;
+}
+
 GlJob *gl_op_new_job(GlCore *core, GlOp *op, GlJobKind kind, GPtrArray *resources) {
         GlJob *job = gl_job_new(kind, op->guest->driver, resources->len);
         GlOutstanding *outstanding = g_new0(GlOutstanding, 1);
@@ -324,17 +334,13 @@ GlJob *gl_op_new_job(GlCore *core, GlOp *op, GlJobKind kind, GPtrArray *resource
                 GlResource *resource = g_ptr_array_index(resources, i);
                 GlTarget *target = &job->targets[i];
 
-                target->type = resource->type;
-                target->name = g_strdup(resource->name);
+                gl_target_set_lease(target, resource);
                 target->by_descriptor = resource->by_descriptor;
-                target->place = gl_place_ref(resource->place);
-                target->source = gl_handle_ref(resource->source);
                 target->mode = gl_op_mode(op, resource);
-                target->held_mode = resource->mode;
                 target->require_scope = op->guest->require_scope;
-                target->generation = resource->state == GL_RESOURCE_REGISTERED ? 0 : resource->generation;
+                if (resource->state == GL_RESOURCE_REGISTERED)
+                        target->generation = 0;
                 target->resource = resource;
-                target->lease = resource->lease;
                 target->keep_key = resource->keep_key;
                 target->kept_by = resource->kept_by;
                 target->insist = resource->insisted;

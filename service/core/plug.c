@@ -198,16 +198,6 @@ static void attempt_plug(GlCore *core, GlOp *op) {
         }
 }
 
-static GlResource *find_by_place(const GlGuest *guest, const GlPlace *place) {
-        for (guint i = 0; i < guest->resources->len; i++) {
-                GlResource *resource = g_ptr_array_index(guest->resources, i);
-
-                if (gl_place_equal(resource->place, place))
-                        return resource;
-        }
-        return NULL;
-}
-
 /* The resource that the call is about, made if need be. */
 static GlResource *find_or_add(GlCore *core, const GlRequest *request, GlGuest *guest, const GlResourceSpec *spec,
                                gboolean *added, GError **error) {
@@ -222,7 +212,7 @@ static GlResource *find_or_add(GlCore *core, const GlRequest *request, GlGuest *
                 return NULL;
         }
         if (!resource)
-                resource = find_by_place(guest, spec->place);
+                resource = gl_guest_find_resource_at(guest, spec->place);
         if (resource)
                 return resource;
         if (!gl_core_add_resource(core, guest, request->uid, spec, error))

@@ -160,6 +160,17 @@ void gl_resource_drop_claim(GlCore *core, GlResource *resource) {
         core->again = TRUE;
 }
 
+void gl_resource_take_lease(GlResource *resource, const GlTarget *target) {
+        resource->lease = target->lease;
+        resource->scope = target->scope;
+        g_free(resource->scope_reason);
+        resource->scope_reason = g_strdup(target->scope_reason);
+        resource->kept_by = target->kept_by;
+        resource->keep_key = target->keep_key;
+        resource->size = target->size;
+        resource->mtime = target->mtime;
+}
+
 void gl_resource_set_state(GlCore *core, GlResource *resource, GlResourceState state) {
         if (resource->state == state)
                 return;

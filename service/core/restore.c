@@ -94,14 +94,7 @@ static void keep_without_lock(GlCore *core, GlResource *resource, const char *wh
 }
 
 static void regain(GlCore *core, GlResource *resource, const GlTarget *target) {
-        resource->lease = target->lease;
-        resource->scope = target->scope;
-        g_free(resource->scope_reason);
-        resource->scope_reason = g_strdup(target->scope_reason);
-        resource->kept_by = target->kept_by;
-        resource->keep_key = target->keep_key;
-        resource->size = target->size;
-        resource->mtime = target->mtime;
+        gl_resource_take_lease(resource, target);
         gl_core_touch(core, resource->guest, GL_PROPERTY_RESOURCES);
 }
 

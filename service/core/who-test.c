@@ -74,16 +74,6 @@ static GlGuest *make_up_guest(GlCore *core, const GlRequest *request, const GlTe
 
 /* --- what would be taken --- */
 
-static GlResource *find_by_place(const GlGuest *guest, const GlPlace *place) {
-        for (guint i = 0; i < guest->resources->len; i++) {
-                GlResource *resource = g_ptr_array_index(guest->resources, i);
-
-                if (gl_place_equal(resource->place, place))
-                        return resource;
-        }
-        return NULL;
-}
-
 /* As AcquireResource has it: what the guest has already is raised or lowered. */
 static gboolean ask_for(GlCore *core, const GlTestSpec *test, GlGuest *copy, const GlRequest *request,
                         const GlResourceSpec *spec, GError **error) {
@@ -97,7 +87,7 @@ static gboolean ask_for(GlCore *core, const GlTestSpec *test, GlGuest *copy, con
                 return FALSE;
         }
         if (!resource && test->guest)
-                resource = find_by_place(copy, spec->place);
+                resource = gl_guest_find_resource_at(copy, spec->place);
         if (!resource)
                 return gl_core_add_resource(core, copy, request->uid, spec, error);
         if (resource->mode == spec->mode)
