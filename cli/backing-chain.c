@@ -119,7 +119,7 @@ static char *ask_qemu_img(const char *path, const char *format, guint patience_m
         wait_for_end(&run, patience_ms, cancellable);
         if (run.is_late) {
                 g_set_error(error, G_IO_ERROR, G_IO_ERROR_TIMED_OUT,
-                            "qemu-img has not read %s in %.3g s: its storage, or that of a layer below, does not answer.",
+                            "qemu-img has not read %s in %.3g s: the storage of it or of a layer below does not answer.",
                             shown, patience_ms / 1000.0);
                 return NULL;
         }

@@ -19,8 +19,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(GlLayer, gl_layer_free)
  * The layers of the image, nearest first, as qemu-img finds them. PATH is absolute. FORMAT (nullable) is the image's;
  * without it qemu-img looks. REMARKS gets a sentence (char *) about each layer that is no file of this host.
  *
- * Returns when qemu-img has ended, PATIENCE_MS are over, or CANCELLABLE is cancelled, and runs the calling thread's main
- * context until then. Errors are G_IO_ERROR's, with a sentence that says how to go on.
+ * Returns when qemu-img has ended, PATIENCE_MS are over, or CANCELLABLE is cancelled, and runs the calling thread's
+ * main context until then. Errors are G_IO_ERROR's, with a sentence that says how to go on.
  */
 GPtrArray *gl_backing_chain_read(const char *path, const char *format, GPtrArray *remarks, guint patience_ms,
                                  GCancellable *cancellable, GError **error);

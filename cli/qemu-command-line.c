@@ -10,12 +10,12 @@
  */
 
 typedef struct {
-        char *id;                           /* (owned) (nullable) of a -drive */
-        GPtrArray *options;                 /* (owned) (nullable) GlQemuOption *, of a -drive */
-        char *text;                         /* (owned) (nullable) argument of a -blockdev */
-        char *source;                       /* (owned) */
-        GlQemuNode *node;                   /* (borrowed) (nullable) */
-        gboolean is_drive, waits_for_device; /* if=none: the board has no device for it */
+        char *id;           /* (owned) (nullable) as devices know it */
+        GPtrArray *options; /* (owned) (nullable) GlQemuOption *, of a -drive */
+        char *text;         /* (owned) (nullable) argument of a -blockdev */
+        char *source;       /* (owned) (nullable) */
+        GlQemuNode *node;   /* (borrowed) (nullable) */
+        gboolean is_drive;
 } Disk;
 
 typedef struct {
@@ -84,7 +84,6 @@ static void add_drive(Reading *reading, const char *option, GPtrArray *options, 
         disk->is_drive = TRUE;
         disk->options = options;
         disk->id = g_strdup(gl_qemu_options_get(options, "id"));
-        disk->waits_for_device = g_strcmp0(gl_qemu_options_get(options, "if"), "none") == 0;
         disk->source = name_source(option, disk->id);
         g_ptr_array_add(reading->disks, disk);
 }
@@ -322,8 +321,6 @@ static void use_disk(Reading *reading, GlQemuNodes *nodes, const Disk *disk) {
         /* A device may also refer to the name of a drive's node. */
         if (disk->is_drive)
                 use = MAX(use, use_by_devices(reading, gl_qemu_options_get(disk->options, "node-name")));
-        if (disk->is_drive && !disk->waits_for_device)
-                use = GL_QEMU_USE_WRITE;
         if (use == GL_QEMU_USE_NONE && !gl_qemu_node_is_below(disk->node))
                 use = GL_QEMU_USE_WRITE;
         if (use != GL_QEMU_USE_NONE)
@@ -345,17 +342,41 @@ static void find_disks(Reading *reading, const char *directory) {
 
 /* --- the whole --- */
 
-static gboolean is_qemu(const char *argument) {
-        static const char *const names[] = {"qemu", "qemu-kvm", "kvm", NULL};
-        g_autofree char *base = NULL;
-        gsize word = strspn(argument, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_");
-
-        /* An option, or a variable of env(1)'s. */
-        if (argument[0] == '-' || argument[0] == '\0' || (word > 0 && argument[word] == '='))
+/* qemu-system-x86_64, also with a version; no file that is called after it, and no command line for a shell. */
+static gboolean is_system_emulator(const char *base) {
+        if (strcmp(base, "qemu-kvm") == 0)
+                return TRUE;
+        if (!g_str_has_prefix(base, "qemu-system-"))
                 return FALSE;
-        base = g_path_get_basename(argument);
-        /* A whole command line for a shell is no name. */
-        return g_strv_contains(names, base) || (g_str_has_prefix(base, "qemu-system-") && !strpbrk(base, " \t\n;&|"));
+        for (; *base; base++) {
+                if (!g_ascii_isalnum(*base) && !strchr("-_", *base) && !(*base == '.' && g_ascii_isdigit(base[1])))
+                        return FALSE;
+        }
+        return TRUE;
+}
+
+/* These are names of users and groups as well. */
+static gboolean is_short_name(const char *base) {
+        return strcmp(base, "kvm") == 0 || strcmp(base, "qemu") == 0;
+}
+
+static const char *const *find_name(const char *const *command, gboolean (*matches)(const char *base)) {
+        for (; *command; command++) {
+                gsize word = strspn(*command, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "_");
+                g_autofree char *base = g_path_get_basename(*command);
+
+                /* No option, and no variable for env(1). */
+                if ((*command)[0] != '-' && (word == 0 || (*command)[word] != '=') && matches(base))
+                        return command;
+        }
+        return NULL;
+}
+
+/* Where QEMU's name is, perhaps after programs that run it. */
+static const char *const *find_qemu(const char *const *command) {
+        const char *const *found = find_name(command, is_system_emulator);
+
+        return found ? found : find_name(command, is_short_name);
 }
 
 GlQemuCommandLine *gl_qemu_command_line_read(const char *const *command, const char *directory, GPtrArray *remarks,
@@ -366,9 +387,8 @@ GlQemuCommandLine *gl_qemu_command_line_read(const char *const *command, const c
         Reading reading = {.line = line, .remarks = remarks, .disks = disks, .uses = uses};
 
         line->disks = g_ptr_array_new_with_free_func((GDestroyNotify) gl_found_disk_free);
-        while (*command && !is_qemu(*command))
-                command++;
-        if (!*command) {
+        command = find_qemu(command);
+        if (!command) {
                 remark(&reading, "The command is not QEMU's, so no disks were found in it; name them with --disk.");
                 return g_steal_pointer(&line);
         }

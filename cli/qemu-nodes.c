@@ -17,7 +17,8 @@
 static const char *const protocols[] = {"file", "host_device", "host_cdrom", "io_uring", NULL};
 static const char *const other_protocols[] = {
         "ftp", "ftps", "gluster", "http", "https", "iscsi", "nbd", "nfs", "null-aio", "null-co", "nvme",
-        "nvme-io_uring", "rbd", "ssh", "virtio-blk-vfio-pci", "virtio-blk-vhost-user", "virtio-blk-vhost-vdpa", "vvfat", NULL,
+        "nvme-io_uring", "rbd", "ssh", "virtio-blk-vfio-pci", "virtio-blk-vhost-user", "virtio-blk-vhost-vdpa",
+        "vvfat", NULL,
 };
 static const char *const filters[] = {
         "raw", "luks", "throttle", "copy-on-read", "blkdebug", "blkverify", "blklogwrites", "blkreplay", "compress",
@@ -186,13 +187,13 @@ static void add_members(GlQemuNodes *nodes, GlQemuNode *node, JsonNode *members)
                 JsonArray *array = json_node_get_array(members);
 
                 for (guint i = 0; i < json_array_get_length(array); i++)
-                        add_member(nodes, node, json_array_get_element(array, i), ROLE_DATA, FALSE);
+                        add_member(nodes, node, json_array_get_element(array, i), ROLE_FILE, FALSE);
         } else if (JSON_NODE_HOLDS_OBJECT(members)) {
                 JsonObject *object = json_node_get_object(members);
                 g_autoptr(GList) names = json_object_get_members(object);
 
                 for (GList *at = names; at; at = at->next)
-                        add_member(nodes, node, json_object_get_member(object, at->data), ROLE_DATA, FALSE);
+                        add_member(nodes, node, json_object_get_member(object, at->data), ROLE_FILE, FALSE);
         }
 }
 
@@ -209,7 +210,7 @@ gboolean gl_qemu_node_is_filter(const GlQemuNode *node) {
         return node->driver && g_strv_contains(filters, node->driver);
 }
 
-/* What OPTIONS have to say of the layer below, or of one below that; those between have to be looked for in the header. */
+/* What OPTIONS say of the layer below, or of one below that; those between have to be looked for in the header. */
 static JsonNode *find_backing(JsonObject *options, gboolean *is_next) {
         JsonNode *backing = json_object_get_member(options, "backing");
 

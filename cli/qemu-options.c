@@ -135,20 +135,23 @@ static void copy_string(GString *strict, const char **at) {
                 (*at)--;
 }
 
-/* JSON as json-glib reads it. NULL: too deep. */
+/* One object as json-glib reads it, which does not notice (and loses memory) where several follow each other. */
 static char *strict_json(const char *text) {
         g_autoptr(GString) strict = g_string_new(NULL);
+        gboolean has_ended = FALSE;
         guint depth = 0;
 
         for (const char *at = text; *at; at++) {
+                if (depth == 0 && !g_ascii_isspace(*at) && (has_ended || *at != '{'))
+                        return NULL;
                 if (*at == '"' || *at == '\'') {
                         copy_string(strict, &at);
                         continue;
                 }
                 if ((*at == '{' || *at == '[') && ++depth > MAX_DEPTH)
                         return NULL;
-                if ((*at == '}' || *at == ']') && depth > 0)
-                        depth--;
+                if (*at == '}' || *at == ']')
+                        has_ended = --depth == 0;
                 g_string_append_c(strict, *at);
         }
         return g_string_free(g_steal_pointer(&strict), FALSE);
@@ -159,13 +162,10 @@ JsonObject *gl_qemu_json_parse(const char *text, GError **error) {
         g_autofree char *strict = strict_json(text);
         JsonNode *root;
 
-        if (!strict) {
-                g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "it has more than %d levels", MAX_DEPTH);
-                return NULL;
-        }
-        root = json_parser_load_from_data(parser, strict, -1, NULL) ? json_parser_get_root(parser) : NULL;
+        root = strict && json_parser_load_from_data(parser, strict, -1, NULL) ? json_parser_get_root(parser) : NULL;
         if (!root || !JSON_NODE_HOLDS_OBJECT(root)) {
-                g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "it is not a JSON object");
+                g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                            "it is not one JSON object of at most %d levels", MAX_DEPTH);
                 return NULL;
         }
         return json_node_dup_object(root);

@@ -62,7 +62,7 @@ static void find_file(GlQemuNodes *nodes, GlQemuNode *node, GlQemuUse use, const
                 .mode = modes[use],
                 .has_backing = image->has_backing,
                 .has_data_file = image->has_data_file,
-                .is_snapshot = node->is_snapshot,
+                .is_snapshot = node->is_snapshot && use <= GL_QEMU_USE_READ,
         };
         gl_found_disks_add(disks, disk);
 }
