@@ -68,7 +68,6 @@ static void hide_unused(GlTable *self) {
 
 static void print_indented(GlTable *self, const char *indent) {
         g_auto(GStrv) lines = NULL;
-        g_autofree char *text = NULL;
         char *printed = NULL;
 
         if (scols_print_table_to_string(self->table, &printed) < 0)
