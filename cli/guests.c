@@ -50,13 +50,23 @@ static GuestlockGuest *choose(GPtrArray *guests, const char *word, GError **erro
         return NULL;
 }
 
+static gboolean is_pid(const char *word, guint64 *pid) {
+        return g_ascii_string_to_unsigned(word, 10, 1, G_MAXUINT, pid, NULL);
+}
+
+gboolean gl_is_name(const char *word) {
+        guint64 pid;
+
+        return !is_pid(word, &pid) && !g_uuid_string_is_valid(word);
+}
+
 GuestlockGuest *gl_find_guest(GlCli *cli, GuestlockManager *manager, const char *word, GError **error) {
         g_autoptr(GPtrArray) guests = NULL;
         guint64 pid;
 
         g_free(cli->guest);
         cli->guest = g_strdup(word);
-        if (g_ascii_string_to_unsigned(word, 10, 1, G_MAXUINT, &pid, NULL))
+        if (is_pid(word, &pid))
                 return guestlock_manager_get_guest_by_pid_sync(manager, (guint) pid, NULL, error);
         guests = guestlock_manager_list_guests_sync(manager, NULL, error);
         return guests ? choose(guests, word, error) : NULL;

@@ -10,6 +10,9 @@
  */
 GuestlockGuest *gl_find_guest(GlCli *cli, GuestlockManager *manager, const char *word, GError **error);
 
+/* Whether a guest of this name is found by it. */
+gboolean gl_is_name(const char *word);
+
 /* How it is called on the screen: by name and uuid. (owned) */
 char *gl_text_of_guest(GuestlockGuest *guest);
 

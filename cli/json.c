@@ -36,10 +36,12 @@ void gl_json_print_line(JsonBuilder *json) {
 /* --- members --- */
 
 void gl_json_add_text(JsonBuilder *json, const char *key, const char *text) {
-        if (!text)
+        g_autofree char *valid = text ? g_utf8_make_valid(text, -1) : NULL;
+
+        if (!valid)
                 return;
         json_builder_set_member_name(json, key);
-        json_builder_add_string_value(json, text);
+        json_builder_add_string_value(json, valid);
 }
 
 /* What JSON has is signed; a generation is µs since 1970, and far from that. */

@@ -9,7 +9,7 @@
 static gboolean arg_quiet;
 
 static const GOptionEntry options[] = {
-        {"quiet", 'q', 0, G_OPTION_ARG_NONE, &arg_quiet, "Only names, or uuids where a name is no guest's alone", NULL},
+        {"quiet", 'q', 0, G_OPTION_ARG_NONE, &arg_quiet, "Only what finds each: its name, or else its uuid", NULL},
         {},
 };
 
@@ -65,14 +65,15 @@ static gboolean is_unique(GPtrArray *guests, guint index) {
         return TRUE;
 }
 
-/* A line each, whatever the name is. */
+/* A line each, whatever the name is; one that looks like an option is none to type. */
 static void print_names(GPtrArray *guests) {
         for (guint i = 0; i < guests->len; i++) {
-                g_autofree char *printable = gl_screen_printable(guestlock_guest_get_name(guests->pdata[i]));
+                const char *name = guestlock_guest_get_name(guests->pdata[i]);
+                g_autofree char *printable = gl_screen_printable(name);
                 gboolean by_name =
-                        is_unique(guests, i) && g_str_equal(printable, guestlock_guest_get_name(guests->pdata[i]));
+                        gl_is_name(name) && name[0] != '-' && is_unique(guests, i) && g_str_equal(printable, name);
 
-                puts(by_name ? printable : guestlock_guest_get_uuid(guests->pdata[i]));
+                puts(by_name ? name : guestlock_guest_get_uuid(guests->pdata[i]));
         }
 }
 

@@ -88,7 +88,7 @@ static void on_released(GuestlockGuest *guest, GuestlockReleaseReason reason, GP
         g_autofree char *text = g_strdup_printf("has given back %s (%s)", leases->len ? names : "its lease", word);
         JsonBuilder *json = gl_json_begin();
 
-        gl_json_add_text(json, "reason", word);
+        gl_json_add_word(json, "reason", GUESTLOCK_TYPE_RELEASE_REASON, reason);
         add_leases(json, leases);
         tell(data, "leases-released", guest, text, GL_COLOUR_NONE, json);
 }
@@ -102,8 +102,8 @@ static void on_lost(GuestlockGuest *guest, GuestlockResourceType type, const cha
 
         gl_json_add_word(json, "type", GUESTLOCK_TYPE_RESOURCE_TYPE, type);
         gl_json_add_text(json, "name", name);
-        gl_json_add_text(json, "reason", why);
-        gl_json_add_text(json, "action", what);
+        gl_json_add_word(json, "reason", GUESTLOCK_TYPE_LOSS_REASON, reason);
+        gl_json_add_word(json, "action", GUESTLOCK_TYPE_ACTION, action);
         gl_json_add_number(json, "remaining-usec", remaining);
         gl_json_add_text(json, "message", message);
         tell(data, "lease-lost", guest, text, GL_COLOUR_BAD, json);

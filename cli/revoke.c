@@ -29,7 +29,8 @@ static gboolean revoke_one(GuestlockGuest *guest, GuestlockResourceType type, co
         GuestlockRevokeFlags flags = (arg_kill ? GUESTLOCK_REVOKE_FLAGS_KILL : GUESTLOCK_REVOKE_FLAGS_NONE) |
                                      (arg_drained ? GUESTLOCK_REVOKE_FLAGS_DRAINED : GUESTLOCK_REVOKE_FLAGS_NONE);
 
-        return guestlock_guest_revoke_sync(guest, type, name, arg_reason ?: "", flags, NULL, error);
+        return guestlock_guest_revoke_sync(guest, type, name, arg_reason ?: "taken away with guestlockctl", flags, NULL,
+                                           error);
 }
 
 static gboolean revoke_named(GlCli *cli, GuestlockGuest *guest, char **paths, GError **error) {
@@ -47,11 +48,10 @@ static void report(GuestlockGuest *guest) {
 
         if (guestlock_guest_get_state(guest) != GUESTLOCK_STATE_LOST)
                 printf("Guest %s does not hold it any more.\n", name);
-        else if (guestlock_guest_get_pid(guest) || guestlock_guest_get_supervisor_pid(guest))
+        else if (arg_kill || guestlock_guest_get_pid(guest) || guestlock_guest_get_supervisor_pid(guest))
                 printf("Guest %s has lost what was taken away. Others can have it when its process is gone.\n", name);
         else
-                printf("Guest %s has lost what was taken away. Others can have it after: guestlockctl stop %s\n", name,
-                       guestlock_guest_get_uuid(guest));
+                printf("Guest %s has lost what was taken away. Others can have it.\n", name);
 }
 
 static gboolean revoke_leases(GlCli *cli, char **arguments, GError **error) {

@@ -69,7 +69,7 @@ make_surroundings() {
         # The machine's own configuration is not ours either.
         [ -e "$state/guestlockd.conf" ] || : >"$state/guestlockd.conf"
 
-        export GUESTLOCK_BUILD=$build
+        export GUESTLOCK_BUILD=$build PATH=$build/cli:$PATH
         export GUESTLOCK_LOG=${GUESTLOCK_LOG:-$private/log} GUESTLOCK_TMP=$private/tmp
         export GUESTLOCK_RULES=$private/rules GUESTLOCK_CONFIG=$state/guestlockd.conf
         export GUESTLOCK_RUNTIME_DIR=$state/run GUESTLOCK_STATE_DIR=$state/state
