@@ -17,12 +17,15 @@ void gl_plan_clear(GlPlan *plan) {
         g_clear_pointer(&plan->uuid, g_free);
 }
 
-static gboolean scan(GlPlan *plan, const char *const *command, GError **error) {
+static gboolean scan(GlPlan *plan, const char *const *command, gboolean has_named, GError **error) {
         g_autofree char *directory = g_get_current_dir();
         g_autoptr(GlQemuCommandLine) line = gl_qemu_command_line_read(command, directory, plan->remarks, error);
 
         if (!line)
                 return FALSE;
+        /* Who has named its disks himself knows. */
+        if (!line->is_qemu && has_named)
+                g_ptr_array_set_size(plan->remarks, 0);
         g_ptr_array_unref(plan->disks);
         plan->disks = g_ptr_array_ref(line->disks);
         plan->name = g_steal_pointer(&line->name);
@@ -63,7 +66,7 @@ static gboolean add_named(GlPlan *plan, const char *text, GError **error) {
 gboolean gl_plan_make(GlPlan *plan, const GlPlanOptions *options, const char *const *command, GError **error) {
         plan->disks = g_ptr_array_new_with_free_func((GDestroyNotify) gl_found_disk_free);
         plan->remarks = g_ptr_array_new_with_free_func(g_free);
-        if (!options->no_scan && !scan(plan, command, error))
+        if (!options->no_scan && !scan(plan, command, options->disks != NULL, error))
                 return FALSE;
         for (gsize i = 0; options->disks && options->disks[i]; i++)
                 if (!add_named(plan, options->disks[i], error))

@@ -392,6 +392,7 @@ GlQemuCommandLine *gl_qemu_command_line_read(const char *const *command, const c
                 remark(&reading, "The command is not QEMU's, so no disks were found in it; name them with --disk.");
                 return g_steal_pointer(&line);
         }
+        line->is_qemu = TRUE;
         if (!read_arguments(&reading, command + 1, error))
                 return NULL;
         find_disks(&reading, directory);

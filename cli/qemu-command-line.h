@@ -8,6 +8,7 @@ typedef struct {
         GPtrArray *disks; /* (owned) GlFoundDisk *, each path once */
         char *name;       /* (owned) (nullable) -name */
         char *uuid;       /* (owned) (nullable) -uuid, as it was given */
+        gboolean is_qemu; /* else it is another program's, and there is nothing of all that */
 } GlQemuCommandLine;
 
 void gl_qemu_command_line_free(GlQemuCommandLine *line);
