@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import time
-import time
 from pathlib import Path
 
 from guestlocktest import (
