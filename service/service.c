@@ -28,6 +28,7 @@ struct GlService {
         char *sysroot;              /* (owned) (nullable) */
         char *supervisor;           /* (owned) */
         GHashTable *watches;        /* Watch, its own key */
+        GHashTable *signallings;    /* (owned) set of Signalling */
         sd_event_source *timer;     /* (owned) */
         gint64 timer_at;            /* CLOCK_BOOTTIME, with timer_set */
         gboolean timer_set;
@@ -46,6 +47,13 @@ typedef struct {
         GlService *service;
         sd_event_source *source; /* (owned) */
 } Watch;
+
+/* One that is being sent a signal. */
+typedef struct {
+        guint64 start_time;
+        guint32 pid;
+        GlService *service;
+} Signalling;
 
 static guint watch_hash(gconstpointer key) {
         return ((const Watch *) key)->pid;
@@ -144,9 +152,29 @@ static void watch_process(GlService *service, const GlProcessRef *process) {
 }
 
 static void signalled(int result, gpointer user_data) {
+        Signalling *signalling = user_data;
+        GlService *service = signalling->service;
+
         if (result < 0 && result != -ESRCH)
-                gl_log(LOG_ERR, NULL, "Process %u could not be signalled: %s.", GPOINTER_TO_UINT(user_data),
+                gl_log(LOG_ERR, NULL, "Process %" G_GUINT32_FORMAT " could not be signalled: %s.", signalling->pid,
                        g_strerror(-result));
+        if (result == -EPERM)
+                gl_core_process_refused(service->core, signalling->pid, signalling->start_time, gl_now(),
+                                        gl_realtime());
+        g_hash_table_remove(service->signallings, signalling);
+        gl_service_pump(service);
+}
+
+static void signal_process(GlService *service, const GlChange *change) {
+        Signalling *signalling;
+
+        if (!change->process.handle.box)
+                return;
+        signalling = g_new(Signalling, 1);
+        *signalling = (Signalling){change->process.start_time, change->process.pid, service};
+        g_hash_table_add(service->signallings, signalling);
+        gl_process_signal(change->process.handle.box, service->event, change->guest->owner_uid, change->signal,
+                          signalled, signalling);
 }
 
 /* What an operator is told of a guest's resource. */
@@ -174,9 +202,7 @@ static void carry_out(GlService *service, GlChange *change) {
                 watch_process(service, &change->process);
                 return;
         case GL_CHANGE_SIGNAL_PROCESS:
-                if (change->process.handle.box)
-                        gl_process_signal(change->process.handle.box, service->event, change->guest->owner_uid,
-                                          change->signal, signalled, GUINT_TO_POINTER(change->process.pid));
+                signal_process(service, change);
                 return;
         case GL_CHANGE_LEASE_LOST:
                 log_lost(change);
@@ -271,6 +297,7 @@ GlService *gl_service_new(sd_event *event, const GlServiceOptions *options, GErr
         service->sysroot = g_strdup(options->sysroot);
         service->supervisor = g_strdup(options->supervisor);
         service->watches = g_hash_table_new_full(watch_hash, watch_equal, watch_free, NULL);
+        service->signallings = g_hash_table_new_full(NULL, NULL, g_free, NULL);
         if (!open_store(service, options, &hooks, error))
                 return NULL;
         service->workers = gl_workers_new(event, options->sysroot,
@@ -313,6 +340,7 @@ void gl_service_free(GlService *service) {
         gl_core_free(service->core);
         gl_driver_set_free(service->drivers);
         g_hash_table_unref(service->watches);
+        g_hash_table_unref(service->signallings);
         sd_event_source_disable_unref(service->timer);
         gl_store_free(service->store);
         sd_event_unref(service->event);

@@ -55,6 +55,7 @@ struct GlOp {
         gint64 settle_until; /* how long something of our own that is about to be over is; 0: none met yet */
         gint64 retry_at;    /* tried again at the latest; 0: when something changed */
         gint64 not_before;  /* nor earlier: only asking again tells, and not too often */
+        guint32 refused;    /* a process that it has to end and may not signal; 0: none */
         gboolean waiting;   /* announced as waiting in the queue */
         GPtrArray *regained; /* (owned) (nullable) of GlResource (borrowed): lost, and their locks are still ours */
         char *in_the_way;   /* (nullable) the sentence of the last conflict */

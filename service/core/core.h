@@ -200,6 +200,8 @@ void gl_core_test_acquire(GlCore *core, const GlRequest *request, const GlTestSp
 
 void gl_core_job_done(GlCore *core, GlJob *job, gint64 now, gint64 realtime);
 void gl_core_process_gone(GlCore *core, guint32 pid, guint64 start_time, gint64 now, gint64 realtime);
+/* It may not be signalled with the rights of the guest's owner. */
+void gl_core_process_refused(GlCore *core, guint32 pid, guint64 start_time, gint64 now, gint64 realtime);
 void gl_core_caller_gone(GlCore *core, const char *sender, gint64 now, gint64 realtime);
 /* When gl_core_tick() wants to be called at the latest, in the time of `now`; G_MAXINT64: never. */
 gint64 gl_core_next_tick(GlCore *core);

@@ -233,3 +233,20 @@ void gl_core_process_gone(GlCore *core, guint32 pid, guint64 start_time, gint64 
                 process_of_guest_gone(core, g_ptr_array_index(copy, i), &gone);
         gl_core_leave(core);
 }
+
+/* Whoever waits for its end is told that nothing will come of it, and the leases last until it has ended by itself. */
+void gl_core_process_refused(GlCore *core, guint32 pid, guint64 start_time, gint64 now, gint64 realtime) {
+        Gone refused = {pid, start_time};
+
+        gl_core_enter(core, now, realtime);
+        for (GList *link = core->ops.head; link; link = link->next) {
+                GlOp *op = link->data;
+
+                if (op->kind != &gl_shutdown_kind || (!is_process(&op->guest->processes[GL_PROCESS_GUEST], &refused) &&
+                                                      !is_process(&op->guest->processes[GL_PROCESS_SUPERVISOR], &refused)))
+                        continue;
+                op->refused = pid;
+                core->again = TRUE;
+        }
+        gl_core_leave(core);
+}

@@ -98,11 +98,23 @@ void gl_core_release(GlCore *core, const GlRequest *request, GlGuest *guest) {
         gl_core_leave(core);
 }
 
+static GError *error_refused(const GlOp *op) {
+        g_autofree char *who = gl_guest_describe(op->guest);
+
+        return g_error_new(GL_ERROR, GL_ERROR_ACCESS_DENIED,
+                           "%s cannot be ended: its process %" G_GUINT32_FORMAT
+                           " has become another user's, and user %" G_GUINT32_FORMAT
+                           ", whose guest it is, may not signal it. The leases end when it has ended.",
+                           who, op->refused, op->guest->owner_uid);
+}
+
 static void attempt_shutdown(GlCore *core, GlOp *op) {
-        if (gl_guest_has_process(op->guest))
-                gl_op_settle(core, op);
-        else
+        if (!gl_guest_has_process(op->guest))
                 attempt_release(core, op);
+        else if (op->refused)
+                gl_op_fail(core, op, error_refused(op));
+        else
+                gl_op_settle(core, op);
 }
 
 static GError *error_running(const GlGuest *guest, const char *advice) {

@@ -932,6 +932,11 @@ void core_exit(CoreFixture *f, guint32 pid) {
         core_drain(f);
 }
 
+void core_refuse(CoreFixture *f, guint32 pid) {
+        gl_core_process_refused(f->core, pid, pid * 10, f->now, f->realtime);
+        core_drain(f);
+}
+
 void core_leave_bus(CoreFixture *f, const char *sender) {
         gl_core_caller_gone(f->core, sender, f->now, f->realtime);
         core_drain(f);

@@ -158,6 +158,7 @@ void core_test(CoreFixture *f, const char *guest, const char *resources, guint32
 /* --- what happens by itself --- */
 
 void core_exit(CoreFixture *f, guint32 pid);
+void core_refuse(CoreFixture *f, guint32 pid);
 void core_leave_bus(CoreFixture *f, const char *sender);
 /* The driver answers the oldest of its jobs, or all that there are now. */
 void core_answer(CoreFixture *f);

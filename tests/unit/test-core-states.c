@@ -498,6 +498,22 @@ static void test_transient(void) {
         g_assert_cmpuint(f->n_forgotten, ==, 3);
 }
 
+/* Its process has become another user's. */
+static void test_shutdown_refused(void) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+
+        core_have(f, "a", "/x:X", 7);
+        core_shutdown(f, "a", TRUE);
+        core_forget_lines(f);
+        core_refuse(f, 8);
+        core_expect_nothing(f);
+        core_refuse(f, 7);
+        core_expect(f, "reply 2 AccessDenied");
+        core_assert_state(f, "a", "held /x:X held");
+        core_exit(f, 7);
+        core_assert_state(f, "a", "released /x:X registered");
+}
+
 /* The same where the guest was created so, whatever was done with it before. */
 static void test_created_transient(void) {
         g_autoptr(CoreFixture) f = core_fixture_new();
@@ -746,6 +762,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/core-states/none", test_none);
         g_test_add_func("/core-states/start-leaves-nothing-behind", test_start_leaves_nothing_behind);
         g_test_add_func("/core-states/transient", test_transient);
+        g_test_add_func("/core-states/shutdown-refused", test_shutdown_refused);
         g_test_add_func("/core-states/created-transient", test_created_transient);
         g_test_add_func("/core-states/transient-with-callers", test_transient_with_callers);
         g_test_add_func("/core-states/reuse-of-a-released-guest", test_reuse_of_a_released_guest);
