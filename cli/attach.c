@@ -30,6 +30,16 @@ static gboolean attach_disk(GlCli *cli, GuestlockGuest *guest, GuestlockMode mod
         return guestlock_guest_attach_resource_finish(guest, result, NULL, error);
 }
 
+/* With a guest that holds nothing the service registers a disk, for the next time, and takes nothing. */
+static gboolean is_taken(GlCli *cli, GuestlockGuest *guest, GError **error) {
+        if (guestlock_guest_get_state(guest) != GUESTLOCK_STATE_RELEASED)
+                return TRUE;
+        g_set_error(error, GUESTLOCK_ERROR, GUESTLOCK_ERROR_BAD_STATE,
+                    "Guest \"%s\" (%s) is released, and holds nothing: \"%s\" is registered with it, and not taken.",
+                    guestlock_guest_get_name(guest), guestlock_guest_get_uuid(guest), cli->path);
+        return FALSE;
+}
+
 static gboolean attach(GlCli *cli, char **arguments, GError **error) {
         GuestlockMode mode = GUESTLOCK_MODE_UNKNOWN;
         guint wait_ms = 0;
@@ -45,7 +55,7 @@ static gboolean attach(GlCli *cli, char **arguments, GError **error) {
         if (!guest || !attach_disk(cli, guest, mode, wait_ms, error))
                 return FALSE;
         resources = guestlock_guest_list_resources_sync(guest, NULL, error);
-        if (!resources)
+        if (!resources || !is_taken(cli, guest, error))
                 return FALSE;
         name = gl_text_of_guest(guest);
         path = gl_screen_printable(cli->path);

@@ -1,11 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "cli.h"
 
+#include <signal.h>
+
 #include "password.h"
 
 GuestlockManager *gl_cli_manager(GlCli *cli, GError **error) {
-        if (!cli->manager)
-                cli->manager = guestlock_manager_new_sync(NULL, error);
+        struct sigaction on_pipe;
+
+        if (cli->manager)
+                return cli->manager;
+        /*
+         * With its first socket GIO ignores SIGPIPE, and needs that for none. We should end when our reader has, and a
+         * guest has to begin as it would without us.
+         */
+        sigaction(SIGPIPE, NULL, &on_pipe);
+        cli->manager = guestlock_manager_new_sync(NULL, error);
+        sigaction(SIGPIPE, &on_pipe, NULL);
         return cli->manager;
 }
 

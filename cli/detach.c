@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "guests.h"
 #include "json.h"
+#include "resources.h"
 #include "screen.h"
 
 static gboolean detach(GlCli *cli, char **arguments, GError **error) {
-        GuestlockManager *manager = gl_cli_manager_who_asks(cli, error);
+        GuestlockManager *manager =
+                (cli->path = gl_parse_path(arguments[1], error)) ? gl_cli_manager_who_asks(cli, error) : NULL;
         g_autoptr(GuestlockGuest) guest = manager ? gl_find_guest(cli, manager, arguments[0], error) : NULL;
         g_autofree char *name = NULL;
         g_autofree char *path = NULL;
 
-        if (!guest)
-                return FALSE;
-        cli->path = g_canonicalize_filename(arguments[1], NULL);
-        if (!guestlock_guest_detach_resource_sync(guest, GUESTLOCK_RESOURCE_TYPE_DISK, cli->path, NULL, error))
+        if (!guest ||
+            !guestlock_guest_detach_resource_sync(guest, GUESTLOCK_RESOURCE_TYPE_DISK, cli->path, NULL, error))
                 return FALSE;
         name = gl_text_of_guest(guest);
         path = gl_screen_printable(cli->path);

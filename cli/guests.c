@@ -60,16 +60,33 @@ gboolean gl_is_name(const char *word) {
         return !is_pid(word, &pid) && !g_uuid_string_is_valid(word);
 }
 
+/* A guest may be called what is the pid of another: then it is not for us to say which one is meant. */
+static gboolean is_pid_of_another(GuestlockManager *manager, guint pid, GPtrArray *called, const char *word,
+                                  GError **error) {
+        g_autoptr(GuestlockGuest) other = guestlock_manager_get_guest_by_pid_sync(manager, pid, NULL, NULL);
+
+        if (!other || g_ptr_array_find(called, other, NULL))
+                return FALSE;
+        g_set_error(error, GUESTLOCK_ERROR, GUESTLOCK_ERROR_INVALID_ARGS,
+                    "\"%s\" is the name of a guest, and the pid of guest \"%s\" (%s). Say which by its uuid.", word,
+                    guestlock_guest_get_name(other), guestlock_guest_get_uuid(other));
+        return TRUE;
+}
+
 GuestlockGuest *gl_find_guest(GlCli *cli, GuestlockManager *manager, const char *word, GError **error) {
-        g_autoptr(GPtrArray) guests = NULL;
+        g_autoptr(GPtrArray) guests = guestlock_manager_list_guests_sync(manager, NULL, error);
+        g_autoptr(GPtrArray) called = guests ? find_all(guests, word, FALSE) : NULL;
         guint64 pid;
 
         g_free(cli->guest);
         cli->guest = g_strdup(word);
-        if (is_pid(word, &pid))
+        if (!guests)
+                return NULL;
+        if (!is_pid(word, &pid))
+                return choose(guests, word, error);
+        if (!called->len)
                 return guestlock_manager_get_guest_by_pid_sync(manager, (guint) pid, NULL, error);
-        guests = guestlock_manager_list_guests_sync(manager, NULL, error);
-        return guests ? choose(guests, word, error) : NULL;
+        return is_pid_of_another(manager, (guint) pid, called, word, error) ? NULL : choose(guests, word, error);
 }
 
 char *gl_text_of_guest(GuestlockGuest *guest) {

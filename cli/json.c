@@ -6,6 +6,7 @@
 #include <guestlock-enum-types.h>
 
 #include "client-lib/words.h"
+#include "screen.h"
 
 JsonBuilder *gl_json_begin(void) {
         JsonBuilder *json = json_builder_new();
@@ -14,14 +15,37 @@ JsonBuilder *gl_json_begin(void) {
         return json;
 }
 
+/*
+ * JSON-GLib escapes what ASCII has of control characters, and a terminal obeys others as well. What is not ASCII stands
+ * in strings alone.
+ */
+static char *escape(const char *text) {
+        GString *escaped = g_string_new(NULL);
+
+        for (const char *at = text; *at; at = g_utf8_next_char(at)) {
+                gunichar character = g_utf8_get_char(at);
+
+                if (character < 0x80 || gl_screen_is_printable(character))
+                        g_string_append_unichar(escaped, character);
+                else if (character < 0x10000)
+                        g_string_append_printf(escaped, "\\u%04x", character);
+                else
+                        g_string_append_printf(escaped, "\\u%04x\\u%04x", 0xd800 + ((character - 0x10000) >> 10),
+                                               0xdc00 + (character & 0x3ff));
+        }
+        return g_string_free(escaped, FALSE);
+}
+
 static void print(JsonBuilder *json, gboolean pretty) {
         g_autoptr(JsonNode) root = NULL;
         g_autofree char *text = NULL;
+        g_autofree char *escaped = NULL;
 
         json_builder_end_object(json);
         root = json_builder_get_root(json);
         text = json_to_string(root, pretty);
-        puts(text);
+        escaped = escape(text);
+        puts(escaped);
         fflush(stdout);
 }
 

@@ -42,9 +42,9 @@ static void add_row(GlTable *table, GuestlockGuest *guest) {
 }
 
 static void print_table(const GlCli *cli, GPtrArray *guests) {
-        static const GlColumn columns[] = {{"NAME", GL_COLUMN_SHRINKS}, {"UUID", GL_COLUMN_SHRINKS},
-                                           {"STATE", GL_COLUMN_PLAIN},  {"PID", GL_COLUMN_RIGHT},
-                                           {"OWNER", GL_COLUMN_PLAIN},  {"SINCE", GL_COLUMN_SHRINKS}};
+        static const GlColumn columns[] = {{"NAME", GL_COLUMN_SHRINKS},   {"UUID", GL_COLUMN_SHRINKS},
+                                           {"STATE", GL_COLUMN_PLAIN},    {"PID", GL_COLUMN_RIGHT},
+                                           {"OWNER", GL_COLUMN_OPTIONAL}, {"SINCE", GL_COLUMN_OPTIONAL}};
         GlTable *table = gl_table_new(cli, stdout, columns, G_N_ELEMENTS(columns));
 
         for (guint i = 0; i < guests->len; i++)

@@ -5,11 +5,14 @@
  * stand before it and after it. A command is a GlCommand, in the file of its name.
  */
 
+#include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "complaint.h"
@@ -96,14 +99,15 @@ static gboolean parse(const GlCommand *command, char ***words, GError **error) {
 }
 
 static gboolean run_command(const GlCommand *command, char **arguments, GError **error) {
+        const char *gap = *command->arguments ? " " : "";
         guint n = g_strv_length(arguments);
 
         if (n >= command->min_arguments && n <= command->max_arguments)
                 return command->run(&cli, arguments, error);
         g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
-                    n < command->min_arguments ? "\"%s\" needs more arguments: %s %s"
-                                               : "These are too many arguments for \"%s\": %s %s",
-                    command->name, command->name, command->arguments);
+                    n < command->min_arguments ? "\"%s\" needs more arguments: %s%s%s"
+                                               : "These are too many arguments for \"%s\": %s%s%s",
+                    command->name, command->name, gap, command->arguments);
         return FALSE;
 }
 
@@ -128,20 +132,36 @@ static gboolean run(char ***words, const GlCommand **command, GError **error) {
         return parse(*command, &rest, error) && run_command(*command, skip_dashes(rest + 1), error);
 }
 
+/*
+ * The next descriptor that is opened, the bus, would become standard output where that is closed. What stands in for it
+ * is open the wrong way round: to use it fails, as it did.
+ */
+static void fill_closed_descriptors(void) {
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+                if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+                        open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
+/* However it ends: after --help GLib does that. */
+static void check_written(int status, void *unused) {
+        if ((fflush(stdout) || ferror(stdout)) && status == GL_EXIT_DONE)
+                _exit(GL_EXIT_FAILED);
+}
+
 int main(int argc, char **argv) {
         g_auto(GStrv) words = NULL;
         const GlCommand *command = NULL;
         g_autoptr(GError) error = NULL;
         GlExit status;
 
+        fill_closed_descriptors();
+        on_exit(check_written, NULL);
         setlocale(LC_ALL, "");
         g_set_prgname("guestlockctl");
         gl_screen_init();
         words = g_strdupv(argv);
         status = run(&words, &command, &error) ? cli.status : gl_complain(&cli, command, error);
         gl_cli_clear(&cli);
-        if (fflush(stdout) && status == GL_EXIT_DONE)
-                status = GL_EXIT_FAILED;
         if (cli.interrupted_by) {
                 signal(cli.interrupted_by, SIG_DFL);
                 raise(cli.interrupted_by);

@@ -15,10 +15,17 @@
 typedef struct {
         GlCli *cli;
         GHashTable *guests; /* (owned) of GuestlockGuest: those that are followed */
+        GMainLoop *loop;    /* (owned) */
         gboolean follows_new;
 } Monitor;
 
 /* --- a line --- */
+
+/* Nobody would know of what cannot be written. */
+static void end_if_unheard(const Monitor *self) {
+        if (ferror(stdout))
+                g_main_loop_quit(self->loop);
+}
 
 /* guest may be NULL. json has what the event has of its own, and is taken. */
 static void tell(const Monitor *self, const char *event, GuestlockGuest *guest, const char *text, GlColour colour,
@@ -32,6 +39,7 @@ static void tell(const Monitor *self, const char *event, GuestlockGuest *guest, 
                 printf("%s %s%s%s%s%s\n", time, name ?: "", name ? " " : "", gl_screen_begin(stdout, colour), printable,
                        gl_screen_end(stdout));
                 fflush(stdout);
+                end_if_unheard(self);
                 return;
         }
         gl_json_add_text(built, "event", event);
@@ -41,6 +49,7 @@ static void tell(const Monitor *self, const char *event, GuestlockGuest *guest, 
                 gl_json_add_guest(built, guest, NULL);
         }
         gl_json_print_line(built);
+        end_if_unheard(self);
 }
 
 static void add_leases(JsonBuilder *json, GPtrArray *leases) {
@@ -109,12 +118,22 @@ static void on_lost(GuestlockGuest *guest, GuestlockResourceType type, const cha
         tell(data, "lease-lost", guest, text, GL_COLOUR_BAD, json);
 }
 
+static GuestlockState replace_state_told(GuestlockGuest *guest, GuestlockState state) {
+        GuestlockState before = (GuestlockState) GPOINTER_TO_INT(g_object_get_data(G_OBJECT(guest), "state-told"));
+
+        g_object_set_data(G_OBJECT(guest), "state-told", GINT_TO_POINTER(state));
+        return before;
+}
+
 static void on_state(GuestlockGuest *guest, GParamSpec *property, gpointer data) {
         GuestlockState state = guestlock_guest_get_state(guest);
         g_autofree char *text = g_strdup_printf("is %s", gl_word_of_value(GUESTLOCK_TYPE_STATE, state));
 
         /* Not known: the service is away, which is told of that. Gone: told by guest-removed. */
-        if (state != GUESTLOCK_STATE_UNKNOWN && state != GUESTLOCK_STATE_GONE)
+        if (state == GUESTLOCK_STATE_UNKNOWN || state == GUESTLOCK_STATE_GONE)
+                return;
+        /* When the service is back most are what they were. */
+        if (replace_state_told(guest, state) != state)
                 tell(data, "state-changed", guest, text, gl_colour_of_state(state), gl_json_begin());
 }
 
@@ -128,6 +147,7 @@ static void on_waiting(GuestlockGuest *guest, GParamSpec *property, gpointer dat
 static void follow(Monitor *self, GuestlockGuest *guest) {
         if (!g_hash_table_add(self->guests, g_object_ref(guest)))
                 return;
+        replace_state_told(guest, guestlock_guest_get_state(guest));
         g_signal_connect(guest, "leases-acquired", G_CALLBACK(on_acquired), self);
         g_signal_connect(guest, "leases-released", G_CALLBACK(on_released), self);
         g_signal_connect(guest, "lease-lost", G_CALLBACK(on_lost), self);
@@ -196,13 +216,12 @@ static gboolean end(gpointer loop) {
 }
 
 static void run_until_ended(const Monitor *self) {
-        g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
-        guint signals[] = {g_unix_signal_add(SIGINT, end, loop), g_unix_signal_add(SIGTERM, end, loop)};
+        guint signals[] = {g_unix_signal_add(SIGINT, end, self->loop), g_unix_signal_add(SIGTERM, end, self->loop)};
 
         if (!self->cli->no_legend && !self->cli->json)
                 gl_screen_remark(self->follows_new ? "Watching all guests. Ctrl-C ends this."
                                                    : "Watching these guests. Ctrl-C ends this.");
-        g_main_loop_run(loop);
+        g_main_loop_run(self->loop);
         for (gsize i = 0; i < G_N_ELEMENTS(signals); i++)
                 g_source_remove(signals[i]);
 }
@@ -214,6 +233,7 @@ static gboolean monitor(GlCli *cli, char **arguments, GError **error) {
 
         if (!manager)
                 return FALSE;
+        self.loop = g_main_loop_new(NULL, FALSE);
         self.guests = g_hash_table_new_full(g_direct_hash, g_direct_equal, g_object_unref, NULL);
         g_signal_connect(manager, "guest-added", G_CALLBACK(on_added), &self);
         g_signal_connect(manager, "guest-removed", G_CALLBACK(on_removed), &self);
@@ -224,6 +244,7 @@ static gboolean monitor(GlCli *cli, char **arguments, GError **error) {
         g_signal_handlers_disconnect_by_data(manager, &self);
         g_hash_table_foreach(self.guests, unfollow, &self);
         g_hash_table_unref(self.guests);
+        g_main_loop_unref(self.loop);
         return is_watching;
 }
 

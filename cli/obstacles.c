@@ -43,9 +43,14 @@ static void add_row(GlTable *table, GuestlockObstacle *obstacle) {
 
 void gl_print_obstacles(const GlCli *cli, FILE *where, GPtrArray *obstacles) {
         static const GlColumn columns[] = {
-                {"FOR", GL_COLUMN_SHRINKS}, {"WHO", GL_COLUMN_SHRINKS}, {"PID", GL_COLUMN_RIGHT},
-                {"HOST", GL_COLUMN_PLAIN},  {"MODE", GL_COLUMN_PLAIN},  {"SINCE", GL_COLUMN_SHRINKS},
-                {"AS", GL_COLUMN_SHRINKS},  {"HOW", GL_COLUMN_WRAPS},
+                {"FOR", GL_COLUMN_SHRINKS},
+                {"WHO", GL_COLUMN_SHRINKS},
+                {"PID", GL_COLUMN_RIGHT},
+                {"HOST", GL_COLUMN_SHRINKS},
+                {"MODE", GL_COLUMN_OPTIONAL},
+                {"SINCE", GL_COLUMN_OPTIONAL},
+                {"AS", GL_COLUMN_SHRINKS | GL_COLUMN_OPTIONAL},
+                {"HOW", GL_COLUMN_WRAPS},
         };
         GlTable *table = gl_table_new(cli, where, columns, G_N_ELEMENTS(columns));
 

@@ -36,21 +36,32 @@ static void wait_for_close(int fd) {
                 ;
 }
 
+/*
+ * A desktop's own agent comes first, for which this one has to be a fallback. But polkit finds a fallback only by way
+ * of a session, and asks nobody where there is none, as after "setpriv", in a container, or without logind.
+ */
+static gboolean has_session(void) {
+        const char *id = g_getenv("XDG_SESSION_ID");
+
+        return id && *id;
+}
+
 /* Where it cannot be started nobody is asked, and the service says what is missing. */
 void gl_password_agent_start(void) {
-        const char *arguments[] = {"pkttyagent", "--fallback", "--notify-fd", "3", "--process", NULL, NULL};
+        const char *arguments[] = {"pkttyagent", "--notify-fd", "3", "--process", NULL, NULL, NULL};
         g_autofree char *process = NULL;
         int pipe[2], target = 3;
 
         if (!is_wanted() || !g_unix_open_pipe(pipe, FD_CLOEXEC, NULL))
                 return;
         process = g_strdup_printf("%d", getpid());
-        arguments[5] = process;
-        if (!g_spawn_async_with_pipes_and_fds(NULL, arguments, NULL,
-                                              G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD |
-                                                      G_SPAWN_CHILD_INHERITS_STDIN,
-                                              prepare_agent, GINT_TO_POINTER(getpid()), -1, STDOUT_FILENO,
-                                              STDERR_FILENO, &pipe[1], &target, 1, &agent, NULL, NULL, NULL, NULL))
+        arguments[4] = process;
+        if (has_session())
+                arguments[5] = "--fallback";
+        if (!g_spawn_async_with_pipes_and_fds(
+                    NULL, arguments, NULL,
+                    G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_CHILD_INHERITS_STDIN, prepare_agent,
+                    GINT_TO_POINTER(getpid()), -1, -1, -1, &pipe[1], &target, 1, &agent, NULL, NULL, NULL, NULL))
                 agent = 0;
         close(pipe[1]);
         if (agent)

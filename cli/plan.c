@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "plan.h"
 
+#include <sys/stat.h>
+
 #include <guestlock-enum-types.h>
 
 #include "backing-chain.h"
@@ -63,6 +65,22 @@ static gboolean add_named(GlPlan *plan, const char *text, GError **error) {
         return TRUE;
 }
 
+/* qemu-img would wait for the other end of a FIFO. What cannot be looked at is refused when it is opened. */
+static gboolean may_be_images(const GlPlan *plan, GError **error) {
+        for (guint i = 0; i < plan->disks->len; i++) {
+                const GlFoundDisk *disk = plan->disks->pdata[i];
+                struct stat st;
+
+                if (stat(disk->path, &st) < 0 || S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))
+                        continue;
+                g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_REGULAR_FILE,
+                            "Disk \"%s\" cannot be leased: it is neither a regular file nor a block device.",
+                            disk->path);
+                return FALSE;
+        }
+        return TRUE;
+}
+
 gboolean gl_plan_make(GlPlan *plan, const GlPlanOptions *options, const char *const *command, GError **error) {
         plan->disks = g_ptr_array_new_with_free_func((GDestroyNotify) gl_found_disk_free);
         plan->remarks = g_ptr_array_new_with_free_func(g_free);
@@ -71,13 +89,16 @@ gboolean gl_plan_make(GlPlan *plan, const GlPlanOptions *options, const char *co
         for (gsize i = 0; options->disks && options->disks[i]; i++)
                 if (!add_named(plan, options->disks[i], error))
                         return FALSE;
+        if (!may_be_images(plan, error))
+                return FALSE;
         return options->no_backing ||
                gl_backing_chains_add(plan->disks, plan->remarks, GL_BACKING_CHAIN_PATIENCE_MS, NULL, error);
 }
 
 void gl_plan_print(const GlCli *cli, FILE *where, const GlPlan *plan) {
-        static const GlColumn columns[] = {
-                {"DISK", GL_COLUMN_SHRINKS}, {"MODE", GL_COLUMN_PLAIN}, {"FOUND", GL_COLUMN_SHRINKS}};
+        static const GlColumn columns[] = {{"DISK", GL_COLUMN_SHRINKS},
+                                           {"MODE", GL_COLUMN_PLAIN},
+                                           {"FOUND", GL_COLUMN_SHRINKS | GL_COLUMN_OPTIONAL}};
         GlTable *table = gl_table_new(cli, where, columns, G_N_ELEMENTS(columns));
 
         for (guint i = 0; i < plan->disks->len; i++) {

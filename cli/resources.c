@@ -39,8 +39,8 @@ static void print_remark(GuestlockResource *resource, const char *before, const 
 void gl_print_resources(const GlCli *cli, GPtrArray *resources) {
         static const GlColumn columns[] = {{"RESOURCE", GL_COLUMN_SHRINKS}, {"TYPE", GL_COLUMN_PLAIN},
                                            {"MODE", GL_COLUMN_PLAIN},       {"STATE", GL_COLUMN_PLAIN},
-                                           {"SCOPE", GL_COLUMN_PLAIN},      {"KEPT BY", GL_COLUMN_PLAIN},
-                                           {"SINCE", GL_COLUMN_SHRINKS}};
+                                           {"SCOPE", GL_COLUMN_OPTIONAL},   {"KEPT BY", GL_COLUMN_OPTIONAL},
+                                           {"SINCE", GL_COLUMN_OPTIONAL}};
         GlTable *table = gl_table_new(cli, stdout, columns, G_N_ELEMENTS(columns));
 
         for (guint i = 0; i < resources->len; i++)
@@ -54,6 +54,13 @@ void gl_print_resources(const GlCli *cli, GPtrArray *resources) {
                 if (guestlock_resource_get_path_moved(resources->pdata[i]))
                         print_remark(resources->pdata[i], "", " is another file now than the one that is leased");
         }
+}
+
+char *gl_parse_path(const char *text, GError **error) {
+        if (*text)
+                return g_canonicalize_filename(text, NULL);
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "\"\" names no disk.");
+        return NULL;
 }
 
 gboolean gl_parse_disk(const char *text, char **path, GuestlockMode *mode, GError **error) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "guests.h"
 #include "json.h"
+#include "resources.h"
 #include "screen.h"
 
 static gboolean arg_all, arg_kill, arg_drained;
@@ -26,18 +27,19 @@ static gboolean check_arguments(char **arguments, GError **error) {
 }
 
 static gboolean revoke_one(GuestlockGuest *guest, GuestlockResourceType type, const char *name, GError **error) {
+        g_autofree char *reason =
+                arg_reason ? g_strdup(arg_reason) : g_strdup_printf("taken away by %s", g_get_user_name());
         GuestlockRevokeFlags flags = (arg_kill ? GUESTLOCK_REVOKE_FLAGS_KILL : GUESTLOCK_REVOKE_FLAGS_NONE) |
                                      (arg_drained ? GUESTLOCK_REVOKE_FLAGS_DRAINED : GUESTLOCK_REVOKE_FLAGS_NONE);
 
-        return guestlock_guest_revoke_sync(guest, type, name, arg_reason ?: "taken away with guestlockctl", flags, NULL,
-                                           error);
+        return guestlock_guest_revoke_sync(guest, type, name, reason, flags, NULL, error);
 }
 
 static gboolean revoke_named(GlCli *cli, GuestlockGuest *guest, char **paths, GError **error) {
         for (gsize i = 0; paths[i]; i++) {
                 g_free(cli->path);
-                cli->path = g_canonicalize_filename(paths[i], NULL);
-                if (!revoke_one(guest, GUESTLOCK_RESOURCE_TYPE_DISK, cli->path, error))
+                cli->path = gl_parse_path(paths[i], error);
+                if (!cli->path || !revoke_one(guest, GUESTLOCK_RESOURCE_TYPE_DISK, cli->path, error))
                         return FALSE;
         }
         return TRUE;
@@ -51,7 +53,7 @@ static void report(GuestlockGuest *guest) {
         else if (arg_kill || guestlock_guest_get_pid(guest) || guestlock_guest_get_supervisor_pid(guest))
                 printf("Guest %s has lost what was taken away. Others can have it when its process is gone.\n", name);
         else
-                printf("Guest %s has lost what was taken away. Others can have it.\n", name);
+                printf("Guest %s has lost what was taken away. It has no process, so others can have it now.\n", name);
 }
 
 static gboolean revoke_leases(GlCli *cli, char **arguments, GError **error) {

@@ -49,9 +49,11 @@ static gboolean is_enough(const GlPlan *plan, GError **error) {
 }
 
 static void show_plan(const GlCli *cli, const GlPlan *plan, const char *name, const char *uuid) {
+        g_autofree char *printable = gl_screen_printable(name);
+
         if (arg_quiet || cli->json)
                 return;
-        fprintf(stderr, "Guest \"%s\" (%s) is to have:\n", name, uuid);
+        fprintf(stderr, "Guest \"%s\" (%s) is to have:\n", printable, uuid);
         gl_plan_print(cli, stderr, plan);
         for (guint i = 0; i < plan->remarks->len; i++)
                 gl_screen_remark(plan->remarks->pdata[i]);

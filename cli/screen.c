@@ -34,6 +34,11 @@ const char *gl_screen_end(FILE *where) {
         return is_coloured(where) ? "\033[0m" : "";
 }
 
+/* What separates lines and paragraphs is printable for GLib. */
+gboolean gl_screen_is_printable(gunichar character) {
+        return g_unichar_isprint(character) && character != 0x2028 && character != 0x2029;
+}
+
 char *gl_screen_printable(const char *text) {
         g_autofree char *valid = g_utf8_make_valid(text, -1);
         GString *printable = g_string_new(NULL);
@@ -41,12 +46,49 @@ char *gl_screen_printable(const char *text) {
         for (const char *at = valid; *at; at = g_utf8_next_char(at)) {
                 gunichar character = g_utf8_get_char(at);
 
-                if (g_unichar_isprint(character))
+                if (gl_screen_is_printable(character))
                         g_string_append_unichar(printable, character);
                 else
-                        g_string_append_printf(printable, character < 0x80 ? "\\x%02x" : "\\u%04x", character);
+                        g_string_append_printf(printable, character < 0x80 ? "\\x%02x" : "\\u{%x}", character);
         }
         return g_string_free(printable, FALSE);
+}
+
+static gsize width_of(gunichar character) {
+        return g_unichar_iszerowidth(character) ? 0 : g_unichar_iswide(character) ? 2 : 1;
+}
+
+gsize gl_screen_width(const char *text) {
+        gsize width = 0;
+
+        for (const char *at = text; *at; at = g_utf8_next_char(at))
+                width += width_of(g_utf8_get_char(at));
+        return width;
+}
+
+/* What fits into so many columns of the text's beginning. */
+static const char *skip_columns(const char *text, gsize columns) {
+        const char *at = text;
+
+        for (; *at && width_of(g_utf8_get_char(at)) <= columns; at = g_utf8_next_char(at))
+                columns -= width_of(g_utf8_get_char(at));
+        return at;
+}
+
+char *gl_screen_cut(const char *text, gsize columns) {
+        const char *mark = g_get_charset(NULL) ? "…" : "~";
+        const char *first_end, *last = text;
+        gsize width = gl_screen_width(text), kept;
+
+        if (width <= columns)
+                return g_strdup(text);
+        if (columns == 0)
+                return g_strdup("");
+        kept = columns - 1;
+        first_end = skip_columns(text, kept / 2);
+        for (; width > kept - kept / 2; last = g_utf8_next_char(last))
+                width -= width_of(g_utf8_get_char(last));
+        return g_strdup_printf("%.*s%s%s", (int) (first_end - text), text, mark, last);
 }
 
 static void say(GlColour colour, const char *prefix, const char *text) {

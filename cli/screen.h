@@ -24,6 +24,15 @@ const char *gl_screen_end(FILE *where);
 /* With what is no printable character escaped. (owned) */
 char *gl_screen_printable(const char *text);
 
+gboolean gl_screen_is_printable(gunichar character);
+
+/* How many columns a printable text takes on a terminal. */
+gsize gl_screen_width(const char *text);
+
+/* A printable text that takes at most so many: what is too much is cut out of its middle, where "…" stands then.
+ * (owned) */
+char *gl_screen_cut(const char *text, gsize columns);
+
 /* On standard error. */
 void gl_screen_complain(const char *message);
 void gl_screen_suggest(const char *text);

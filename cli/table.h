@@ -10,8 +10,9 @@ typedef struct GlTable GlTable;
 typedef enum {
         GL_COLUMN_PLAIN = 0,
         GL_COLUMN_RIGHT = 1 << 0,
-        GL_COLUMN_SHRINKS = 1 << 1, /* is cut where the terminal is too narrow, after those that have more */
-        GL_COLUMN_WRAPS = 1 << 2,   /* goes on in the next line there */
+        GL_COLUMN_SHRINKS = 1 << 1,  /* is cut in the middle where the terminal is too narrow, the longest first */
+        GL_COLUMN_WRAPS = 1 << 2,    /* goes on in the next line there */
+        GL_COLUMN_OPTIONAL = 1 << 3, /* is left out there before others are cut to less than a uuid, the last first */
 } GlColumnFlags;
 
 typedef struct {

@@ -12,8 +12,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <termios.h>
 #include <unistd.h>
 
+#include "lease-options.h"
 #include "obstacles.h"
 #include "screen.h"
 
@@ -40,18 +42,29 @@ static gsize terminal_width(void) {
         return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
+/* The terminal is somebody else's then: polkit's agent reads a password there, and its prompt must not be overwritten.
+ */
+static gboolean is_echo_off(void) {
+        struct termios state;
+
+        return tcgetattr(STDERR_FILENO, &state) == 0 && !(state.c_lflag & ECHO);
+}
+
 /* On one line, whatever is in it: one that wraps could not be drawn again. */
 static void draw(Wait *self) {
         gint64 seconds = (g_get_monotonic_time() - self->begin) / G_USEC_PER_SEC;
         g_autofree char *holder = gl_screen_printable(self->obstacle ?: "those who came before");
-        g_autofree char *line = g_strdup_printf("Waiting for %s  %" G_GINT64_FORMAT ":%02" G_GINT64_FORMAT, holder,
-                                                seconds / 60, seconds % 60);
-        gsize width = terminal_width() - 1;
-        g_autofree char *cut =
-                (gsize) g_utf8_strlen(line, -1) > width ? g_utf8_substring(line, 0, (glong) width) : NULL;
+        g_autofree char *count =
+                g_strdup_printf("  %" G_GINT64_FORMAT ":%02" G_GINT64_FORMAT, seconds / 60, seconds % 60);
+        gsize width = terminal_width() - 1, taken = strlen("Waiting for ") + strlen(count);
+        g_autofree char *cut = gl_screen_cut(holder, width > taken ? width - taken : 0);
+        g_autofree char *line = g_strdup_printf("Waiting for %s%s", cut, count);
+        g_autofree char *fitting = gl_screen_cut(line, width);
 
+        if (self->on_terminal && is_echo_off())
+                return;
         if (self->on_terminal)
-                fprintf(stderr, "\r%s%s%s\033[K", gl_screen_begin(stderr, GL_COLOUR_WARNING), cut ?: line,
+                fprintf(stderr, "\r%s%s%s\033[K", gl_screen_begin(stderr, GL_COLOUR_WARNING), fitting,
                         gl_screen_end(stderr));
         else if (!self->has_said)
                 fprintf(stderr, "Waiting for %s.\n", holder);
@@ -101,7 +114,7 @@ static gboolean tick(gpointer data) {
 static gboolean begin_drawing(gpointer data) {
         Wait *self = data;
 
-        self->timer = g_timeout_add_seconds(1, tick, self);
+        self->timer = g_timeout_add(1000, tick, self);
         tick(self);
         return G_SOURCE_REMOVE;
 }
@@ -139,10 +152,12 @@ GAsyncResult *gl_wait(GlCli *cli, const GlWaitsFor *what, GlBegin begin, gpointe
         self.loop = g_main_loop_new(NULL, FALSE);
         self.cancellable = g_cancellable_new();
         self.looking = g_cancellable_new();
-        self.timer = g_timeout_add(PATIENCE_MS, begin_drawing, &self);
+        if (gl_lease_options.wait || gl_lease_options.timeout)
+                self.timer = g_timeout_add(PATIENCE_MS, begin_drawing, &self);
         begin(data, self.cancellable, ended, &self);
         g_main_loop_run(self.loop);
-        g_source_remove(self.timer);
+        if (self.timer)
+                g_source_remove(self.timer);
         g_cancellable_cancel(self.looking);
         while (self.is_looking)
                 g_main_context_iteration(NULL, TRUE);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "json.h"
 #include "obstacles.h"
+#include "resources.h"
 #include "screen.h"
 
 static void add_json(JsonBuilder *json, const char *path, GPtrArray *holders) {
@@ -23,8 +24,22 @@ static void print(const GlCli *cli, const char *path, GPtrArray *holders) {
         gl_print_obstacles(cli, stdout, holders);
 }
 
+static GPtrArray *ask(GuestlockManager *manager, const char *path, GError **error) {
+        return guestlock_manager_who_holds_sync(manager, GUESTLOCK_RESOURCE_TYPE_DISK, path, NULL, error);
+}
+
+static gboolean check_arguments(char **arguments, GError **error) {
+        for (gsize i = 0; arguments[i]; i++) {
+                g_autofree char *path = gl_parse_path(arguments[i], error);
+
+                if (!path)
+                        return FALSE;
+        }
+        return TRUE;
+}
+
 static gboolean who(GlCli *cli, char **arguments, GError **error) {
-        GuestlockManager *manager = gl_cli_manager_who_asks(cli, error);
+        GuestlockManager *manager = check_arguments(arguments, error) ? gl_cli_manager_who_asks(cli, error) : NULL;
         g_autoptr(JsonBuilder) json = gl_json_begin();
 
         if (!manager)
@@ -32,9 +47,8 @@ static gboolean who(GlCli *cli, char **arguments, GError **error) {
         json_builder_set_member_name(json, "disks");
         json_builder_begin_array(json);
         for (gsize i = 0; arguments[i]; i++) {
-                g_autofree char *path = g_canonicalize_filename(arguments[i], NULL);
-                g_autoptr(GPtrArray) holders =
-                        guestlock_manager_who_holds_sync(manager, GUESTLOCK_RESOURCE_TYPE_DISK, path, NULL, error);
+                g_autofree char *path = gl_parse_path(arguments[i], error);
+                g_autoptr(GPtrArray) holders = path ? ask(manager, path, error) : NULL;
 
                 if (!holders)
                         return FALSE;
