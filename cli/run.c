@@ -98,35 +98,18 @@ static gboolean dry_run(GlCli *cli, const GlPlan *plan, GuestlockRequest *reques
 
 /* --- taking it --- */
 
-typedef struct {
-        GuestlockManager *manager;
-        const char *uuid, *name;
-        GuestlockRequest *request;
-} Start;
-
-static void begin(gpointer data, GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data) {
-        Start *what = data;
-
-        guestlock_manager_start_guest_async(what->manager, what->uuid, what->name, what->request, cancellable, callback,
-                                            user_data);
-}
-
 /* In the name of this process, which stays the same when it becomes the supervisor. */
 static GuestlockGuest *take(GlCli *cli, const GlPlan *plan, GuestlockRequest *request, const char *name,
                             const char *uuid, GError **error) {
         GuestlockManager *manager = gl_cli_manager_who_asks(cli, error);
         g_autoptr(GuestlockRequest) named = guestlock_request_new();
-        GlWaitsFor obstacles = {NULL, named};
-        Start what = {manager, uuid, name, request};
-        g_autoptr(GAsyncResult) result = NULL;
 
         if (!manager || !gl_plan_open(plan, request, error))
                 return NULL;
         gl_plan_add_to_request(plan, named);
         guestlock_request_set_pid(request, (guint) getpid());
         guestlock_request_set_supervisor(request, TRUE);
-        result = gl_wait(cli, &obstacles, begin, &what);
-        return guestlock_manager_start_guest_finish(manager, result, error);
+        return gl_start_guest(cli, uuid, name, request, named, error);
 }
 
 /* Comes back only if that failed; with this process the guest ends, which has not begun, and its leases. */

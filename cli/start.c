@@ -16,19 +16,6 @@ static const GOptionEntry options[] = {
         {},
 };
 
-typedef struct {
-        GuestlockManager *manager;
-        const char *uuid, *name;
-        GuestlockRequest *request;
-} Start;
-
-static void begin(gpointer data, GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data) {
-        Start *what = data;
-
-        guestlock_manager_start_guest_async(what->manager, what->uuid, what->name, what->request, cancellable, callback,
-                                            user_data);
-}
-
 static gboolean add_disks(GlCli *cli, GuestlockRequest *request, GError **error) {
         for (gsize i = 0; gl_lease_options.disks && gl_lease_options.disks[i]; i++) {
                 g_autofree char *path = NULL;
@@ -80,16 +67,12 @@ static gboolean start(GlCli *cli, char **arguments, GError **error) {
         g_autofree char *uuid = gl_uuid_of_options();
         g_autoptr(GuestlockRequest) request = make_request(cli, error);
         GuestlockManager *manager = request ? gl_cli_manager_who_asks(cli, error) : NULL;
-        GlWaitsFor obstacles = {NULL, request};
-        Start what = {manager, uuid, arguments[0], request};
-        g_autoptr(GAsyncResult) result = NULL;
         g_autoptr(GuestlockGuest) guest = NULL;
 
         if (!manager)
                 return FALSE;
         cli->guest = g_strdup(gl_lease_options.uuid ?: arguments[0]);
-        result = gl_wait(cli, &obstacles, begin, &what);
-        guest = guestlock_manager_start_guest_finish(manager, result, error);
+        guest = gl_start_guest(cli, uuid, arguments[0], request, request, error);
         return guest && report(cli, guest, error);
 }
 

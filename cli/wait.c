@@ -170,3 +170,27 @@ GAsyncResult *gl_wait(GlCli *cli, const GlWaitsFor *what, GlBegin begin, gpointe
         g_free(self.obstacle);
         return self.result;
 }
+
+/* --- starting a guest --- */
+
+typedef struct {
+        GuestlockManager *manager;
+        const char *uuid, *name;
+        GuestlockRequest *request;
+} Start;
+
+static void begin_starting(gpointer data, GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data) {
+        Start *what = data;
+
+        guestlock_manager_start_guest_async(what->manager, what->uuid, what->name, what->request, cancellable, callback,
+                                            user_data);
+}
+
+GuestlockGuest *gl_start_guest(GlCli *cli, const char *uuid, const char *name, GuestlockRequest *request,
+                               GuestlockRequest *by_names, GError **error) {
+        GlWaitsFor obstacles = {NULL, by_names};
+        Start what = {cli->manager, uuid, name, request};
+        g_autoptr(GAsyncResult) result = gl_wait(cli, &obstacles, begin_starting, &what);
+
+        return guestlock_manager_start_guest_finish(cli->manager, result, error);
+}

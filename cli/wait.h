@@ -17,3 +17,10 @@ typedef struct {
  * this process cancels the call: then cli.interrupted_by is set, and the place in the queue is free. (owned)
  */
 GAsyncResult *gl_wait(GlCli *cli, const GlWaitsFor *what, GlBegin begin, gpointer data);
+
+/*
+ * Starts a guest so, with cli's manager. By names is the same request without descriptors, or the request itself, to
+ * ask who is in the way. (owned)
+ */
+GuestlockGuest *gl_start_guest(GlCli *cli, const char *uuid, const char *name, GuestlockRequest *request,
+                               GuestlockRequest *by_names, GError **error);
