@@ -30,7 +30,7 @@ gboolean gl_found(GlOperation *op, GVariant *reply, GError **error) {
         return TRUE;
 }
 
-/* --- making one step by step: StartGuest carries no descriptors, and takes everything at once --- */
+/* --- making one step by step: what StartGuest does not carry, or is not to be taken at once --- */
 
 /* From here on there is something to undo. */
 static gboolean made(GlOperation *op, const char *path) {
@@ -155,7 +155,7 @@ static GlOperation *start_guest_op(GuestlockManager *self, const char *uuid, con
         op = gl_operation_new(self, NULL);
         fds = g_unix_fd_list_new();
         options = options_of(op, request, GL_REQUEST_ALL, fds);
-        resources = gl_list_of_resources(op, gl_request_resources(request));
+        resources = gl_list_of_resources(op, gl_request_resources(request), fds);
         call = gl_operation_add(op, GL_MANAGER, GL_ROOT, "StartGuest",
                                 g_variant_new("(ss@a(sssa{sv})@a{sv})", gl_operation_text(op, uuid),
                                               gl_operation_text(op, name), resources, options),

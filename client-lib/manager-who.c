@@ -48,7 +48,7 @@ static GlOperation *test_acquire_op(GuestlockManager *self, const char *uuid, Gu
         refuse_descriptors(op, resources);
         gl_operation_add(op, GL_MANAGER, GL_ROOT, "TestAcquire",
                          g_variant_new("(s@a(sssa{sv})@a{sv})", uuid ? gl_operation_text(op, uuid) : "",
-                                       gl_list_of_resources(op, resources), g_variant_dict_end(&options)),
+                                       gl_list_of_resources(op, resources, fds), g_variant_dict_end(&options)),
                          fds);
         return op;
 }

@@ -10,6 +10,9 @@
 #include "resource.h"
 #include "words.h"
 
+/* The bus throws out who sends more in a message. */
+#define MAX_DESCRIPTORS 16
+
 /*
  * The options are kept as the variants that go over the bus, by key, each marked with the part of a call that knows
  * it: what was never set is never sent, and the service's defaults hold.
@@ -136,12 +139,18 @@ gboolean gl_request_has_process(GuestlockRequest *self) {
 }
 
 gboolean gl_request_needs_steps(GuestlockRequest *self) {
+        guint n = self && self->has_pidfd;
+
         if (!self)
                 return FALSE;
-        for (guint i = 0; i < self->resources->len; i++)
-                if (gl_resource_fd(self->resources->pdata[i]) >= 0)
+        for (guint i = 0; i < self->resources->len; i++) {
+                if (gl_resource_fd(self->resources->pdata[i]) < 0)
+                        continue;
+                if (guestlock_resource_get_resource_type(self->resources->pdata[i]) != GUESTLOCK_RESOURCE_TYPE_DISK)
                         return TRUE;
-        return self->paused;
+                n++;
+        }
+        return self->paused || n > MAX_DESCRIPTORS;
 }
 
 gboolean gl_request_owner(GuestlockRequest *self, guint *uid) {

@@ -30,7 +30,7 @@ gboolean gl_request_keeps(GuestlockRequest *self);
 gboolean gl_request_is_paused(GuestlockRequest *self);
 gboolean gl_request_has_process(GuestlockRequest *self);
 
-/* Whether StartGuest cannot carry all of it, as descriptors of disks. */
+/* Whether StartGuest cannot carry all of it: more descriptors than fit into a message, those of lease files, or paused. */
 gboolean gl_request_needs_steps(GuestlockRequest *self);
 
 /* Whether the guest is to be another user's, and whose. */

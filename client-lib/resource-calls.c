@@ -33,7 +33,24 @@ void gl_add_attaching(GlOperation *op, const char *path, GuestlockResource *reso
         add(op, path, resource, "AcquireResource", "AcquireResourceFd", wait_ms)->waits = wait_ms > 0;
 }
 
-GVariant *gl_list_of_resources(GlOperation *op, GPtrArray *resources) {
+/* Those of its type, and its descriptor. */
+static GVariant *options_in_list(GlOperation *op, GuestlockResource *resource, GUnixFDList *fds) {
+        g_autoptr(GVariant) options = g_variant_ref_sink(gl_resource_options(resource, 0));
+        GVariantDict extended;
+        GError *error = NULL;
+        int index;
+
+        g_variant_dict_init(&extended, options);
+        if (gl_resource_fd(resource) >= 0) {
+                index = g_unix_fd_list_append(fds, gl_resource_fd(resource), &error);
+                if (index < 0)
+                        gl_operation_fail(op, error);
+                g_variant_dict_insert(&extended, "fd", "h", index);
+        }
+        return g_variant_dict_end(&extended);
+}
+
+GVariant *gl_list_of_resources(GlOperation *op, GPtrArray *resources, GUnixFDList *fds) {
         GVariantBuilder list;
 
         g_variant_builder_init(&list, G_VARIANT_TYPE("a(sssa{sv})"));
@@ -42,7 +59,7 @@ GVariant *gl_list_of_resources(GlOperation *op, GPtrArray *resources) {
 
                 g_variant_builder_add(&list, "(sss@a{sv})", gl_resource_type_word(resource),
                                       gl_operation_text(op, guestlock_resource_get_name(resource)),
-                                      gl_resource_mode_word(resource), gl_resource_options(resource, 0));
+                                      gl_resource_mode_word(resource), options_in_list(op, resource, fds));
         }
         return g_variant_builder_end(&list);
 }

@@ -11,6 +11,8 @@ void gl_add_registering(GlOperation *op, const char *path, GuestlockResource *re
 /* The same with AcquireResource. */
 void gl_add_attaching(GlOperation *op, const char *path, GuestlockResource *resource, guint wait_ms);
 
-/* The list that StartGuest and TestAcquire take, floating: all by their names. (nullable) (element-type
- * GuestlockResource) */
-GVariant *gl_list_of_resources(GlOperation *op, GPtrArray *resources);
+/*
+ * The list that StartGuest and TestAcquire take, floating, of GuestlockResource (nullable). Descriptors of disks, which
+ * StartGuest alone takes, go to fds.
+ */
+GVariant *gl_list_of_resources(GlOperation *op, GPtrArray *resources, GUnixFDList *fds);

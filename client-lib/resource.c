@@ -95,7 +95,7 @@ GuestlockResource *guestlock_resource_new_disk(const char *path, GuestlockMode m
  * @fd: a descriptor of it, which stays the caller's; for any mode but `GUESTLOCK_MODE_READONLY` open for writing
  * @mode: how the guest uses it
  *
- * A disk that the caller has open. Such resources go to the service one by one, after the guest was created.
+ * A disk that the caller has open. A message carries 16 descriptors; what has more goes to the service one by one.
  *
  * Returns: (transfer full): a new resource
  *

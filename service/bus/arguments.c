@@ -71,9 +71,10 @@ typedef enum {
         MORE_WAIT,    /* wait-ms */
         MORE_MODE,    /* mode */
         MORE_REPLACE, /* replace */
+        MORE_FD,      /* of a disk: fd */
 } More;
 
-static GlOption more_option(GlCall *call, More more) {
+static GlOption more_option(GlCall *call, GlWanted *wanted, More more) {
         GlArguments *arguments = &call->arguments;
 
         switch (more) {
@@ -83,14 +84,18 @@ static GlOption more_option(GlCall *call, More more) {
                 return (GlOption){"mode", 's', &arguments->mode, NULL};
         case MORE_REPLACE:
                 return (GlOption){"replace", 'b', &arguments->replace, NULL};
+        case MORE_FD:
+                if (wanted->type == GL_RESOURCE_DISK)
+                        return (GlOption){"fd", 'h', &wanted->fd, NULL};
+                return (GlOption){};
         case MORE_NOTHING:
         default:
                 return (GlOption){};
         }
 }
 
-static gboolean read_disk_options(GlCall *call, More more, GError **error) {
-        const GlOption options[] = {more_option(call, more), {}};
+static gboolean read_disk_options(GlCall *call, GlWanted *wanted, More more, GError **error) {
+        const GlOption options[] = {more_option(call, wanted, more), {}};
 
         return gl_options_read(call->message, options, error);
 }
@@ -105,7 +110,7 @@ static gboolean read_lease_options(GlCall *call, GlWanted *wanted, More more, GE
 
         if (wanted->fd < 0)
                 options[n++] = (GlOption){"path", 's', &path, &has_path};
-        options[n] = more_option(call, more);
+        options[n] = more_option(call, wanted, more);
 
         if (!gl_options_read(call->message, options, error))
                 return FALSE;
@@ -119,10 +124,10 @@ static gboolean read_resource_options(GlCall *call, GlWanted *wanted, More more,
         gboolean is_disk = wanted->type == GL_RESOURCE_DISK;
 
         return gl_check_resource_name(call->bus->parts.limits, wanted->type, wanted->name, error) &&
-               (is_disk ? read_disk_options(call, more, error) : read_lease_options(call, wanted, more, error));
+               (is_disk ? read_disk_options(call, wanted, more, error) : read_lease_options(call, wanted, more, error));
 }
 
-gboolean gl_read_resource(GlCall *call, gboolean with_fd, gboolean with_wait, GError **error) {
+static gboolean read_resource(GlCall *call, gboolean with_fd, More more, GError **error) {
         const char *type_text, *name, *mode_text;
         GlResourceType type;
         GlMode mode;
@@ -138,7 +143,11 @@ gboolean gl_read_resource(GlCall *call, gboolean with_fd, gboolean with_wait, GE
 
         wanted = gl_call_want(call, type, name, mode);
         wanted->fd = fd;
-        return read_resource_options(call, wanted, with_wait ? MORE_WAIT : with_fd ? MORE_REPLACE : MORE_NOTHING, error);
+        return read_resource_options(call, wanted, more, error);
+}
+
+gboolean gl_read_resource(GlCall *call, gboolean with_fd, gboolean with_wait, GError **error) {
+        return read_resource(call, with_fd, with_wait ? MORE_WAIT : with_fd ? MORE_REPLACE : MORE_NOTHING, error);
 }
 
 gboolean gl_read_looked_at(GlCall *call, const char *type_text, const char *name, GError **error) {
@@ -151,7 +160,7 @@ gboolean gl_read_looked_at(GlCall *call, const char *type_text, const char *name
         return read_resource_options(call, gl_call_want(call, type, name, GL_MODE_READONLY), MORE_MODE, error);
 }
 
-gboolean gl_read_resource_list(GlCall *call, GError **error) {
+gboolean gl_read_resource_list(GlCall *call, gboolean may_have_fds, GError **error) {
         const GlLimits *limits = call->bus->parts.limits;
         guint max = limits->resources_per_guest;
         gsize bytes = 0;
@@ -163,7 +172,7 @@ gboolean gl_read_resource_list(GlCall *call, GError **error) {
                                     "A guest can have at most %u resources.", max);
                         return FALSE;
                 }
-                if (!gl_read_resource(call, FALSE, FALSE, error))
+                if (!read_resource(call, FALSE, may_have_fds ? MORE_FD : MORE_NOTHING, error))
                         return FALSE;
                 bytes += strlen(g_array_index(call->wanted, GlWanted, call->wanted->len - 1).name);
                 if (bytes > limits->guest_bytes) {

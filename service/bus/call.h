@@ -145,7 +145,7 @@ gboolean gl_read_mode(const char *text, GlMode *mode, GError **error);
 gboolean gl_read_type(const char *text, GlResourceType *type, GError **error);
 /* The (sss) or (ssh s) of a resource and, with WAIT, its a{sv} with wait-ms. */
 gboolean gl_read_resource(GlCall *call, gboolean with_fd, gboolean with_wait, GError **error);
-gboolean gl_read_resource_list(GlCall *call, GError **error);
+gboolean gl_read_resource_list(GlCall *call, gboolean may_have_fds, GError **error);
 /* The options of what is only looked at, arguments.mode among them. It is opened for reading. */
 gboolean gl_read_looked_at(GlCall *call, const char *type, const char *name, GError **error);
 gboolean gl_read_test_options(GlCall *call, GError **error);

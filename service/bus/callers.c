@@ -155,7 +155,7 @@ static int read_groups(sd_bus_message *reply, GArray *groups) {
         return sd_bus_message_exit_container(reply);
 }
 
-static int read_credential(sd_bus_message *reply, uid_t *uid, GArray *groups) {
+static int read_credential(sd_bus_message *reply, uid_t *uid, guint32 *pid, GArray *groups) {
         const char *key;
         int r;
 
@@ -164,13 +164,15 @@ static int read_credential(sd_bus_message *reply, uid_t *uid, GArray *groups) {
                 return r;
         if (g_str_equal(key, "UnixUserID"))
                 return sd_bus_message_read(reply, "v", "u", uid);
+        if (g_str_equal(key, "ProcessID"))
+                return sd_bus_message_read(reply, "v", "u", pid);
         if (g_str_equal(key, "UnixGroupIDs"))
                 return read_groups(reply, groups);
         return sd_bus_message_skip(reply, "v");
 }
 
 /* What GetConnectionCredentials answered, or NULL where it names no user. */
-static GlCredentials *read_credentials(sd_bus_message *reply) {
+static GlCredentials *read_credentials(sd_bus_message *reply, guint32 *pid) {
         g_autoptr(GArray) groups = g_array_new(FALSE, FALSE, sizeof(gid_t));
         uid_t uid = (uid_t) -1;
         int r;
@@ -178,7 +180,7 @@ static GlCredentials *read_credentials(sd_bus_message *reply) {
         if (sd_bus_message_enter_container(reply, 'a', "{sv}") <= 0)
                 return NULL;
         while ((r = sd_bus_message_enter_container(reply, 'e', "sv")) > 0)
-                if (read_credential(reply, &uid, groups) < 0 || sd_bus_message_exit_container(reply) < 0)
+                if (read_credential(reply, &uid, pid, groups) < 0 || sd_bus_message_exit_container(reply) < 0)
                         return NULL;
         return r < 0 ? NULL : make_credentials(uid, groups);
 }
@@ -194,7 +196,7 @@ static int on_credentials(sd_bus_message *reply, void *user_data, sd_bus_error *
                 return 1;
         }
         if (!failure)
-                record->caller.credentials = read_credentials(reply);
+                record->caller.credentials = read_credentials(reply, &record->caller.pid);
         if (!record->caller.credentials)
                 g_set_error(&error, GL_ERROR, GL_ERROR_ACCESS_DENIED, "The bus does not say which user %s is%s%s.",
                             record->caller.sender, failure ? ": " : "", failure ? failure->message : "");

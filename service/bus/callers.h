@@ -16,6 +16,7 @@ typedef struct GlCallers GlCallers;
 typedef struct {
         char *sender;               /* unique name */
         GlCredentials *credentials; /* NULL until known */
+        guint32 pid;                /* who has connected; 0: not known */
         GHashTable *granted;        /* set of char*: questions that this connection got a yes to */
         gpointer calls;             /* the bus room's own: queued calls */
         gboolean gone;

@@ -26,7 +26,7 @@ static gboolean read_create(GlCall *call, GError **error) {
 }
 
 static gboolean read_start(GlCall *call, GError **error) {
-        return read_identity(call, error) && gl_read_resource_list(call, error) &&
+        return read_identity(call, error) && gl_read_resource_list(call, TRUE, error) &&
                gl_read_guest_options(call, TRUE, error);
 }
 

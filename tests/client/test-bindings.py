@@ -139,6 +139,31 @@ def command_below_the_supervisor():
     guest.shutdown_sync(Guestlock.ShutdownFlags.KILL, None)
 
 
+@test
+def disks_that_are_open():
+    """What is leased is what was opened, whatever the name leads to now; and however many there are."""
+    for number in (1, 17):
+        directory, process, request = temp_dir(), spawn_process(), Guestlock.Request.new()
+        paths = [image(directory, f'{index}.img') for index in range(number)]
+        for path in paths:
+            request.add_resource(Guestlock.Resource.open_disk(str(path), Guestlock.Mode.EXCLUSIVE))
+        aside = directory / 'aside'
+        paths[0].rename(aside)
+        image(directory, '0.img')
+        request.set_pid(process.pid)
+        request.set_on_lease_lost(Guestlock.Action.NOTIFY)
+        guest = Guestlock.Manager.new_sync(None).start_guest_sync(UUID, 'web1', request, None)
+        equal([(entry.get_name(), entry.get_state()) for entry in guest.list_resources_sync(None)],
+              [(str(path), Guestlock.ResourceState.HELD) for path in paths])
+        equal([is_locked(path) for path in (aside, *paths)], [True, False] + [True] * (number - 1))
+        end_process(process)
+        # It was started, and goes with what it was started for.
+        wait_until(lambda: manager().NGuests == 0, 'the guest to go')
+    message = fails_with(Guestlock.Error.STORAGE_UNAVAILABLE, Guestlock.Resource.open_disk, '/nowhere/a.img',
+                         Guestlock.Mode.EXCLUSIVE)
+    assert '"/nowhere/a.img"' in message, message
+
+
 # Has an image open as QEMU has, and lets go of it into a socket, where it stays.
 SENDER = '''
 import fcntl, os, socket, struct, sys, time

@@ -3,6 +3,7 @@
 the bus. And what it suggests, for each error there is."""
 
 import json
+import contextlib
 import os
 import subprocess
 import time
@@ -270,6 +271,15 @@ def a_bus_that_is_not_there():
 
 # --- who reads what it says ---
 
+def links_of(process):
+    """What its descriptors are; some come and go."""
+    links = []
+    for entry in Path(f'/proc/{process.pid}/fd').iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            links.append(os.readlink(entry))
+    return links
+
+
 @test
 def nobody_reads():
     start_guest([], name='web1')
@@ -283,9 +293,8 @@ def nobody_reads():
             equal((command, where, (said.stderr or f'{said.returncode}\n')[-2:]), (command, where, '1\n'))
     # What is closed is not what was opened next, the bus.
     process = spawn_process('sh', '-c', f'exec {CTL} monitor <&- >&- 2>&-', env=environment(BUILD / 'client-lib'))
-    links = lambda: {int(one.name): os.readlink(one) for one in Path(f'/proc/{process.pid}/fd').iterdir()}  # noqa: E731
-    wait_until(lambda: any(link.startswith('socket:') for link in links().values()), 'it to be on the bus')
-    equal([links()[number] for number in range(3)], ['/dev/null'] * 3)
+    wait_until(lambda: any(link.startswith('socket:') for link in links_of(process)), 'it to be on the bus')
+    equal([os.readlink(f'/proc/{process.pid}/fd/{number}') for number in range(3)], ['/dev/null'] * 3)
     equal(shell('"$ctl" start closed <&- >&- 2>&-; echo $?').stdout, '1\n')
     wait_until(lambda: 'closed' in {name for _, name, *_ in manager().ListGuests({})}, 'the guest to be there')
     equal(shell('"$ctl" list -q <&-').stdout, 'closed\nweb1\n')

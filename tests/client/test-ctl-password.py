@@ -10,7 +10,7 @@ import time
 from ctltest import (
     DONE, FAILED, INTERRUPT, UUID, Terminal, equal, expect, processes_called, program_for, wait_for_no_guests)
 from guestlocktest import (
-    disk, image, is_locked, main, manager, polkit_rules, run, skip, start_guest, temp_dir, test, wait_until)
+    bus, disk, image, is_locked, main, manager, polkit_rules, run, skip, start_guest, temp_dir, test, wait_until)
 from storagetest import mount, must_run
 
 PASSWORD = 'cuckoo'
@@ -163,6 +163,25 @@ def run_asks_before_it_runs():
     terminal.type('sparrow\n')
     equal(terminal.end(), FAILED)
     assert 'it runs' not in terminal.text
+    nothing_is_left(terminal)
+    wait_for_no_guests()
+
+
+@test
+def run_asks_once():
+    """For the guest and all its disks; the supervisor fetches what was granted, and is not asked again."""
+    path = with_a_password()
+    other = image(temp_dir('bob'), user='bob')
+    terminal = asking('run', '-q', '--no-backing-chain', '-u', UUID, '-d', path, '-d', other, '--',
+                      'sh', '-c', 'echo it runs; read line; exit 7')
+    terminal.type(f'{PASSWORD}\n')
+    terminal.wait_for('it runs')
+    equal(terminal.text.count('Password:'), 1)
+    guest = bus.guest(manager().ListGuests({})[0][5])
+    equal([(entry['name'], entry['state'], entry['kept-by']) for entry in guest.Resources],
+          [(str(path), 'held', 'holder'), (str(other), 'held', 'holder')])
+    terminal.type('\n')
+    equal(terminal.end(), 7)
     nothing_is_left(terminal)
     wait_for_no_guests()
 

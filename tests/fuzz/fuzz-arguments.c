@@ -129,7 +129,7 @@ static gboolean read_create(GlCall *call, GError **error) {
 }
 
 static gboolean read_start(GlCall *call, GError **error) {
-        return gl_read_resource_list(call, error) && gl_read_guest_options(call, TRUE, error);
+        return gl_read_resource_list(call, TRUE, error) && gl_read_guest_options(call, TRUE, error);
 }
 
 static gboolean read_looked_at(GlCall *call, GError **error) {
@@ -143,7 +143,7 @@ static gboolean read_looked_at(GlCall *call, GError **error) {
 }
 
 static gboolean read_test(GlCall *call, GError **error) {
-        return gl_read_resource_list(call, error) && gl_read_test_options(call, error);
+        return gl_read_resource_list(call, FALSE, error) && gl_read_test_options(call, error);
 }
 
 static const struct {

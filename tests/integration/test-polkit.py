@@ -10,7 +10,8 @@ from pathlib import Path
 
 from guestlocktest import (
     NAME, SOURCE, as_uid, at_end, bus, create_guest, disk, end_polkit, equal, fails, has_owner, image,
-    is_locked, main, manager, polkit_agent, polkit_rules, skip, start_guest, temp_dir, test, uid_of)
+    is_locked, main, manager, polkit_agent, polkit_rules, skip, spawn_process,
+    start_guest, temp_dir, test, uid_of)
 from storagetest import must_run
 
 POLKIT = 'org.freedesktop.PolicyKit1'
@@ -264,6 +265,31 @@ def a_link_that_leads_out_later():
     with fails('Stale'):
         guest.Acquire({})
     assert not is_locked(outside) and not is_locked(own)
+
+
+@test
+def who_is_not_the_holder_is_asked():
+    """The holder fetches what he was granted without a question; no other process of the owner's does."""
+    path, process = image(temp_dir('bob'), user='bob'), spawn_process(user='bob')
+    path_of = start_guest([disk(path)], options={'owner-uid': uid_of('bob'), 'pid': process.pid,
+                                                 'on-lease-lost': 'notify'}).path
+    guest = as_uid('bob').guest(path_of)
+    for options in ({}, {'pid': process.pid}):
+        with needs_password():
+            guest.Acquire(options)
+        with needs_password():
+            guest.AcquireInherit(options)
+    # Whose connection has the holder's number: this process.
+    own = start_guest([disk(image(temp_dir('bob'), user='bob'))], uuid=None, options={
+        'owner-uid': uid_of('bob'), 'pid': os.getpid(), 'on-lease-lost': 'notify'}).path
+    guest = as_uid('bob').guest(own)
+    guest.Acquire({})
+    # Not with another process, and not when there is something to take.
+    with needs_password():
+        guest.Acquire({'pid': process.pid})
+    bus.guest(own).RegisterResource(*disk(image(temp_dir('bob'), 'more.img', 'bob')))
+    with needs_password():
+        guest.Acquire({})
 
 
 main()
