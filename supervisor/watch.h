@@ -14,8 +14,8 @@ typedef struct {
 } GlWatchOptions;
 
 /*
- * Lets the guest go when the service knows it, and looks after it until its last process has ended: passes signals on, tells the service which process is the
- * guest's, and looks after the locks while there is no service. STATUS is how the first process ended, as of wait(). A
- * guest that was not let go ends with us.
+ * Lets the guest go when the service knows it, and looks after it until its last process has ended: passes signals on,
+ * tells the service which process is the guest's, and looks after the locks while there is no service. STATUS is how the
+ * first process ended, as of wait(). A guest that was not let go ends with us.
  */
 gboolean gl_supervisor_watch(const GlWatchOptions *options, int *status, GError **error);

@@ -179,7 +179,8 @@ static gboolean read_test(GlCall *call, GError **error) {
         if (r < 0)
                 return gl_refuse_malformed(r, error);
         has_guest = arguments->uuid[0] != '\0';
-        if ((has_guest && !gl_uuid_parse(arguments->uuid, call->uuid, error)) || !gl_read_resource_list(call, FALSE, error) ||
+        if ((has_guest && !gl_uuid_parse(arguments->uuid, call->uuid, error)) ||
+            !gl_read_resource_list(call, FALSE, error) ||
             !gl_read_test_options(call, error))
                 return FALSE;
         if (has_guest && arguments->has_driver)

@@ -242,8 +242,9 @@ void gl_core_process_refused(GlCore *core, guint32 pid, guint64 start_time, gint
         for (GList *link = core->ops.head; link; link = link->next) {
                 GlOp *op = link->data;
 
-                if (op->kind != &gl_shutdown_kind || (!is_process(&op->guest->processes[GL_PROCESS_GUEST], &refused) &&
-                                                      !is_process(&op->guest->processes[GL_PROCESS_SUPERVISOR], &refused)))
+                if (op->kind != &gl_shutdown_kind ||
+                    (!is_process(&op->guest->processes[GL_PROCESS_GUEST], &refused) &&
+                     !is_process(&op->guest->processes[GL_PROCESS_SUPERVISOR], &refused)))
                         continue;
                 op->refused = pid;
                 core->again = TRUE;
