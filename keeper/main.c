@@ -30,6 +30,8 @@
 #define BACKLOG           64
 #define DEFAULT_IDLE_MSEC 5000
 #define LISTEN_FD         3 /* the first that systemd passes */
+#define LOCK_TRIES        100
+#define LOCK_PAUSE_USEC   10000
 
 enum { BAD_USAGE = 2 };
 
@@ -83,6 +85,20 @@ static bool somebody_listens(const struct sockaddr_un *address) {
         if (fd >= 0)
                 close(fd);
         return !nobody;
+}
+
+/*
+ * Whoever has the lock and does not listen is about to begin, or about to end: a process that is killed may lose its
+ * lock after its socket, and whoever is started because nobody listens any more is not to end for that.
+ */
+static int take_lock_in_time(const char *path, const struct sockaddr_un *address) {
+        for (int i = 0;; i++) {
+                int fd = take_lock(path);
+
+                if (fd != -EWOULDBLOCK || i == LOCK_TRIES || somebody_listens(address))
+                        return fd;
+                usleep(LOCK_PAUSE_USEC);
+        }
 }
 
 /* A listening socket; -EADDRINUSE when somebody else has one there. */
@@ -145,7 +161,7 @@ static int serve_at(const char *path, int signals, int idle_msec) {
         r = check_directory(path);
         if (r < 0)
                 return fail("the socket's directory has to be there and to be root's alone", -r);
-        lock_fd = take_lock(lock);
+        lock_fd = take_lock_in_time(lock, &address);
         if (lock_fd == -EWOULDBLOCK)
                 return 0;
         if (lock_fd < 0)
