@@ -80,7 +80,7 @@ void gl_keeper_disconnect(GlKeeper *keeper) {
                 g_queue_push_head_link(&keeper->waiting, &request->link);
         }
         gl_keeper_say_ready(keeper, FALSE);
-        if (g_get_monotonic_time() - keeper->connected_at < GL_KEEPER_PATIENCE) {
+        if (g_get_monotonic_time() - keeper->connected_at < keeper->patience) {
                 try_later(keeper);
         } else {
                 keeper->n_tries = 0;

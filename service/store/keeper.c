@@ -77,7 +77,7 @@ void gl_keeper_set_deadline(GlKeeper *keeper, Request *request) {
         if (request->deadlines)
                 g_queue_unlink(request->deadlines, &request->deadline_link);
         request->deadlines = &keeper->deadlines[list];
-        request->deadline = g_get_monotonic_time() + (list ? LIST_PATIENCE : GL_KEEPER_PATIENCE);
+        request->deadline = g_get_monotonic_time() + (list ? LIST_PATIENCE : keeper->patience);
         g_queue_push_tail_link(request->deadlines, &request->deadline_link);
         for (guint i = 0; i < G_N_ELEMENTS(keeper->deadlines); i++)
                 if (keeper->deadlines[i].head)
@@ -207,7 +207,7 @@ GPtrArray *gl_keeper_take_sent(GlKeeper *keeper) {
 static gint64 expires_at(const GlKeeper *keeper, const Request *request) {
         gint64 at_last = request->deadline + BUSY_PATIENCE;
 
-        return MIN(at_last, MAX(request->deadline, keeper->answered_at + GL_KEEPER_PATIENCE));
+        return MIN(at_last, MAX(request->deadline, keeper->answered_at + keeper->patience));
 }
 
 static gint64 expire_first(GlKeeper *keeper, GQueue *deadlines) {
@@ -288,6 +288,7 @@ GlKeeper *gl_keeper_new(sd_event *event, const char *socket, const char *program
         keeper->socket = g_strdup(socket);
         keeper->program = g_strdup(program);
         keeper->fd = -1;
+        keeper->patience = GL_KEEPER_PATIENCE;
         keeper->sent = g_hash_table_new(g_int64_hash, g_int64_equal);
         keeper->closer = gl_closer_new();
         if (!add_sources(keeper))

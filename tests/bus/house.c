@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 
 #include "core/error.h"
+#include "storage/workers-private.h"
 
 /*
  * Files are in one directory per program, which a child of it removes as soon as the program has ended, however it did.
@@ -231,6 +232,13 @@ void house_pretend(House *house, guint32 uid) {
         gl_bus_pretend_caller(gl_service_bus(house->service), uid);
 }
 
+/* What a thread is still at when the service goes is left behind, as it would be by one that hangs, and is a leak. */
+static void await_workers(House *house) {
+        const GlWorkers *workers = gl_service_workers(house->service);
+
+        fixture_run_until(house->event, workers->pieces.length == 0);
+}
+
 void house_settle(House *house) {
         fixture_settle(house->event, LITTLE);
 }
@@ -319,6 +327,7 @@ void house_free(House *house) {
                 return;
         if (house->gate >= 0)
                 house_unblock_storage(house);
+        await_workers(house);
         gl_fake_driver_hold_jobs(house->driver, FALSE);
         gl_fake_driver_release_jobs(house->driver);
         gl_service_free(house->service);

@@ -78,7 +78,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(House, house_free)
 void house_pretend(House *house, guint32 uid);
 /* SENDER is not on the bus any more. */
 void house_leave(House *house, const char *sender);
-/* Until nothing has happened for a moment: for what comes from threads and clocks. */
+/* Until nothing has happened for a moment: what is done on the loop is done then, what a thread is at may not be. */
 void house_settle(House *house);
 
 /* --- the world --- */

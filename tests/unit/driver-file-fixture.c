@@ -95,7 +95,7 @@ GlSource *resolve(Fixture *fixture, const char *path, GlMode mode, GlExtent exte
         g_autoptr(GlCredentials) root = gl_credentials_new(0, &group, 1);
         GlSource *source = NULL;
 
-        gl_source_resolve_path(fixture->workers, root, path, mode, extent, 10 * G_USEC_PER_SEC, on_resolved, &source);
+        gl_source_resolve_path(fixture->workers, root, path, mode, extent, 60 * G_USEC_PER_SEC, on_resolved, &source);
         while (!source)
                 iterate(&fixture->fixture);
         return source;

@@ -17,10 +17,12 @@
 static char base[] = "/tmp/guestlock-test-keeper-XXXXXX";
 
 static int try_connect(const char *path) {
+        struct timeval patience = {.tv_sec = PATIENCE / G_USEC_PER_SEC};
         struct sockaddr_un address = {.sun_family = AF_UNIX};
         int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
         g_assert_no_errno(fd);
+        g_assert_no_errno(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)));
         g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
         if (connect(fd, (struct sockaddr *) &address, sizeof(address)) == 0)
                 return fd;
@@ -105,23 +107,27 @@ void keeper_tear_down(Keeper *keeper) {
 /* Three, its lock, socket, signals, and what is closed */
 #define FDS_AT_REST (3 + 4)
 
-void keeper_start(Keeper *keeper, guint limit, const char *idle) {
-        gint64 until = g_get_monotonic_time() + PATIENCE;
+static void spawn(Keeper *keeper, guint limit, const char *idle) {
+        g_autofree char *wanted = g_strdup_printf("%u", limit);
 
-        keeper->pid = fork();
+        keeper->pid = fork(); /* while other threads may be anywhere: system calls alone */
         g_assert_no_errno(keeper->pid);
         if (keeper->pid == 0) {
-                g_autofree char *wanted = g_strdup_printf("%u", limit);
-
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
                 close_range(3, ~0U, 0);
                 if (limit > 0) /* by a shell, since valgrind only plays at limits */
-                        execl("/bin/sh", "sh", "-c", "ulimit -n $0 && exec \"$1\" --socket \"$2\"", wanted, KEEPER,
-                              keeper->socket, NULL);
+                        execl("/bin/sh", "sh", "-c", "ulimit -n $0 && exec \"$1\" --socket \"$2\" --idle \"$3\"",
+                              wanted, KEEPER, keeper->socket, idle, NULL);
                 else
-                        execl(KEEPER, KEEPER, "--socket", keeper->socket, idle ? "--idle" : NULL, idle, NULL);
+                        execl(KEEPER, KEEPER, "--socket", keeper->socket, "--idle", idle, NULL);
                 _exit(127);
         }
+}
+
+void keeper_start(Keeper *keeper, guint limit) {
+        gint64 until = g_get_monotonic_time() + PATIENCE;
+
+        spawn(keeper, limit, "1000000");
         while (keeper_listener(keeper) != keeper->pid && g_get_monotonic_time() < until)
                 g_usleep(1000);
         /* Those that have just looked are gone when one that came after them is alone. */
@@ -132,12 +138,45 @@ void keeper_start(Keeper *keeper, guint limit, const char *idle) {
         keeper_await_fds(keeper->pid, FDS_AT_REST);
 }
 
+int keeper_start_idle(Keeper *keeper, const char *idle) {
+        const GlKeeperHead ping = {.version = GL_KEEPER_VERSION, .type = GL_KEEPER_PING, .serial = 1};
+        gint64 until = g_get_monotonic_time() + PATIENCE;
+        GlKeeperDescriptors reply;
+        int fd;
+
+        spawn(keeper, 0, idle);
+        for (;;) {
+                g_assert_cmpint(g_get_monotonic_time(), <, until);
+                /* It may end before anybody has come, and also while somebody comes. */
+                if (waitpid(keeper->pid, NULL, WNOHANG) == keeper->pid)
+                        spawn(keeper, 0, idle);
+                fd = try_connect(keeper->socket);
+                if (fd >= 0 && send(fd, &ping, sizeof(ping), MSG_NOSIGNAL) > 0 && keeper_hear(fd, &reply, NULL))
+                        return fd;
+                if (fd >= 0)
+                        close(fd);
+                g_usleep(1000);
+        }
+}
+
+static guint count_entries(pid_t pid, const char *name) {
+        g_autofree char *path = g_strdup_printf("/proc/%d/%s", pid, name);
+        g_autoptr(GDir) directory = g_dir_open(path, 0, NULL);
+        guint n = 0;
+
+        g_assert_nonnull(directory);
+        while (g_dir_read_name(directory))
+                n++;
+        return n;
+}
+
 void keeper_await_fds(pid_t pid, guint expected) {
         gint64 until = g_get_monotonic_time() + PATIENCE;
-
         guint n;
 
-        while ((n = keeper_count_fds(pid)) != expected && g_get_monotonic_time() < until)
+        /* A thread that closes ends when all is closed, and what it has closed does not count any more. */
+        while (((n = keeper_count_fds(pid)) != expected || count_entries(pid, "task") > 1) &&
+               g_get_monotonic_time() < until)
                 g_usleep(1000);
         g_assert_cmpuint(n, ==, expected);
 }
@@ -156,22 +195,13 @@ int keeper_await_end(Keeper *keeper) {
 }
 
 guint keeper_count_fds(pid_t pid) {
-        g_autofree char *path = g_strdup_printf("/proc/%d/fd", pid);
-        g_autoptr(GDir) directory = g_dir_open(path, 0, NULL);
-        guint n = 0;
-
-        g_assert_nonnull(directory);
-        while (g_dir_read_name(directory))
-                n++;
-        return n;
+        return count_entries(pid, "fd");
 }
 
 int keeper_connect(const Keeper *keeper) {
-        struct timeval patience = {.tv_sec = PATIENCE / G_USEC_PER_SEC};
         int fd = try_connect(keeper->socket);
 
         g_assert_cmpint(fd, >=, 0);
-        g_assert_no_errno(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)));
         return fd;
 }
 
@@ -236,7 +266,7 @@ int keeper_ask(int socket, guint32 type, guint64 key, const int *fds, const guin
 
 int keeper_make_lingering(int *release) {
         struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-        struct linger linger = {.l_onoff = 1, .l_linger = 60};
+        struct linger linger = {.l_onoff = 1, .l_linger = 600};
         socklen_t size = sizeof(address);
         static const char data[65536];
         int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd;

@@ -11,7 +11,7 @@
  * ended, in whatever way, is killed, and the directory removed.
  */
 
-#define PATIENCE (10 * G_USEC_PER_SEC)
+#define PATIENCE (30 * G_USEC_PER_SEC)
 
 typedef struct {
         char *directory;
@@ -24,14 +24,16 @@ void keeper_guard(void);
 void keeper_set_up(Keeper *keeper);
 void keeper_tear_down(Keeper *keeper);
 
-/* LIMIT, if not 0, on its descriptors; IDLE (nullable) for --idle. Returns when it listens. */
-void keeper_start(Keeper *keeper, guint limit, const char *idle);
+/* LIMIT, if not 0, on its descriptors. Returns when it listens, and it does so until it is ended. */
+void keeper_start(Keeper *keeper, guint limit);
+/* One that ends when it has been idle for IDLE milliseconds, and a connection to it, so that it is not. */
+int keeper_start_idle(Keeper *keeper, const char *idle);
 /* Its exit status, when it has ended by itself. */
 int keeper_await_end(Keeper *keeper);
 /* Who listens, by the kernel's word; 0: nobody. */
 pid_t keeper_listener(const Keeper *keeper);
 guint keeper_count_fds(pid_t pid);
-/* Closings are not waited for by whoever did not ask for them. */
+/* Closings are not waited for by whoever did not ask for them. In a keeper they are over then, and accounted for. */
 void keeper_await_fds(pid_t pid, guint expected);
 
 /* A connection, and one message on it. Receiving fails the test after PATIENCE. */

@@ -7,6 +7,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* The kernel closes what is close-on-exec first, and gives the new program its arguments a while later. */
+static void await_arguments(pid_t pid) {
+        g_autofree char *path = g_strdup_printf("/proc/%d/cmdline", pid);
+        gint64 deadline = g_get_monotonic_time() + 30 * G_USEC_PER_SEC;
+        gsize length = 0;
+
+        while (length == 0) {
+                g_autofree char *arguments = NULL;
+
+                g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+                g_assert_true(g_file_get_contents(path, &arguments, &length, NULL));
+                if (length == 0)
+                        g_usleep(1000);
+        }
+}
+
 /* A process that calls itself NAME, until it is killed. */
 static pid_t spawn_as(const char *name) {
         int ends[2];
@@ -23,6 +39,7 @@ static pid_t spawn_as(const char *name) {
         close(ends[1]);
         g_assert_cmpint(read(ends[0], &byte, 1), ==, 0); /* it has become the other program */
         close(ends[0]);
+        await_arguments(pid);
         return pid;
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "keeper-fixture.h"
+#include "store/keeper-private.h"
 
 #define TICK (20 * 1000)
 
@@ -97,21 +98,18 @@ static void tear_down(Fixture *fixture, gconstpointer unused) {
         }                                                                                                              \
         G_STMT_END
 
-static void run_for(Fixture *fixture, gint64 time) {
-        gint64 until = g_get_monotonic_time() + time;
-
-        while (g_get_monotonic_time() < until)
-                g_assert_cmpint(sd_event_run(fixture->event, TICK), >=, 0);
-}
-
 static void open_keeper(Fixture *fixture, const char *program) {
         fixture->keeper = gl_keeper_new(fixture->event, fixture->process.socket, program);
         g_assert_nonnull(fixture->keeper);
+        /* What is slow here is the machine, unless a test says so: to answer, and to be there at all. */
+        fixture->keeper->patience = PATIENCE;
+        if (fixture->keeper->n_left > 0)
+                fixture->keeper->n_left = 100;
         gl_keeper_set_ready(fixture->keeper, on_ready, fixture);
 }
 
 static void start_and_open(Fixture *fixture) {
-        keeper_start(&fixture->process, 0, NULL);
+        keeper_start(&fixture->process, 0);
         open_keeper(fixture, NULL);
         RUN_UNTIL(g_str_equal(fixture->readiness->str, "+"));
 }
@@ -219,8 +217,10 @@ static void test_five_thousand_at_once(Fixture *fixture, gconstpointer unused) {
         start_and_open(fixture);
         before = keeper_count_fds(getpid());
         g_assert_no_errno(pipe2(ends, O_CLOEXEC));
+        g_assert_no_errno(kill(fixture->process.pid, SIGSTOP)); /* it might be the quicker of the two */
         for (guint64 key = 1; key <= n; key++)
                 keep_fd(fixture, key, ends[1]);
+        g_assert_no_errno(kill(fixture->process.pid, SIGCONT));
         g_assert_cmpuint(keeper_count_fds(getpid()), >, before + 2); /* or it shows nothing */
         close(ends[0]);
         close(ends[1]);
@@ -246,6 +246,7 @@ static void test_a_keeper_that_is_stopped(Fixture *fixture, gconstpointer unused
         g_assert_cmpint(result(fixture), ==, 0);
         before = keeper_count_fds(getpid());
         g_assert_no_errno(kill(fixture->process.pid, SIGSTOP));
+        fixture->keeper->patience = GL_KEEPER_PATIENCE;
         fixture->n_done = fixture->n_ok = 0;
         fixture->longest_pause = 0;
         for (guint64 key = 2; key <= n; key++)
@@ -257,8 +258,10 @@ static void test_a_keeper_that_is_stopped(Fixture *fixture, gconstpointer unused
         g_assert_cmpint(fixture->last_result, ==, -ETIMEDOUT);
         RUN_UNTIL(g_str_equal(fixture->readiness->str, "+-"));
         RUN_UNTIL(keeper_count_fds(getpid()) == before);
-        g_assert_cmpint(fixture->longest_pause, <, G_USEC_PER_SEC / 2);
+        /* Moments, and what a loaded machine makes of them; waiting for it would have no end. */
+        g_assert_cmpint(fixture->longest_pause, <, 5 * G_USEC_PER_SEC);
 
+        fixture->keeper->patience = PATIENCE;
         g_assert_no_errno(kill(fixture->process.pid, SIGCONT));
         RUN_UNTIL(g_str_equal(fixture->readiness->str, "+-+"));
         g_assert_cmpuint(fixture->n_done, ==, n); /* late answers are nobody's */
@@ -335,7 +338,7 @@ static void test_nobody_there(Fixture *fixture, gconstpointer unused) {
         drop(fixture, 1);
         g_assert_cmpint(result(fixture), ==, 0);
         g_assert_cmpstr(fixture->readiness->str, ==, "");
-        keeper_start(&fixture->process, 0, NULL);
+        keeper_start(&fixture->process, 0);
         RUN_UNTIL(g_str_equal(fixture->readiness->str, "+"));
         keep(fixture, 1);
         g_assert_cmpint(result(fixture), ==, 0);
@@ -349,18 +352,22 @@ static void test_a_closing_that_hangs(Fixture *fixture, gconstpointer unused) {
         keep_fd(fixture, 1, fd);
         g_assert_cmpint(result(fixture), ==, 0);
         close(fd);
+        fixture->keeper->patience = GL_KEEPER_PATIENCE;
         drop(fixture, 1);
+        fixture->keeper->patience = PATIENCE;
         keep(fixture, 2);
         g_assert_cmpint(result(fixture), ==, 0); /* the other's */
+        fixture->keeper->patience = GL_KEEPER_PATIENCE;
         g_assert_cmpint(result(fixture), ==, -ETIMEDOUT);
-        run_for(fixture, 1200 * 1000);
-        g_assert_cmpstr(fixture->readiness->str, ==, "+"); /* the keeper is well */
+        fixture->keeper->patience = PATIENCE;
+        RUN_UNTIL(!fixture->keeper->pinging); /* it was asked then whether it is well, and has answered */
+        g_assert_cmpstr(fixture->readiness->str, ==, "+");
         g_assert_cmpuint(list(fixture), ==, 1);
         close(fixture->release);
         fixture->release = -1;
         keep(fixture, 1);
         g_assert_cmpint(result(fixture), ==, 0);
-        run_for(fixture, 50 * 1000);
+        RUN_UNTIL(g_hash_table_size(fixture->keeper->sent) == 0); /* the late answer is nobody's */
         g_assert_cmpuint(list(fixture), ==, 2);
 }
 

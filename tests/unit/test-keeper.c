@@ -17,7 +17,7 @@
 
 static void set_up(Keeper *keeper, gconstpointer unused) {
         keeper_set_up(keeper);
-        keeper_start(keeper, 0, NULL);
+        keeper_start(keeper, 0);
 }
 
 static void set_up_nothing(Keeper *keeper, gconstpointer unused) {
@@ -365,7 +365,7 @@ static void test_too_few_descriptors(Keeper *keeper, gconstpointer unused) {
         guint8 tags[100] = {0};
         guint before;
 
-        keeper_start(keeper, 100, NULL); /* and so keeps 50 */
+        keeper_start(keeper, 100); /* and so keeps 50 */
         socket = keeper_connect(keeper);
         g_assert_cmpint(keeper_ask(socket, GL_KEEPER_KEEP, 1, fds, tags, 30), ==, 0);
         before = count_fds(keeper, socket);
@@ -442,7 +442,7 @@ static void test_a_closing_that_hangs(Keeper *keeper, gconstpointer unused) {
                 g_assert_cmpint(keeper_ask(other, GL_KEEPER_DROP, key, NULL, NULL, 0), ==, 0);
         }
         g_assert_cmpuint(count_keys(other), ==, 1);
-        soon.tv_sec = 10;
+        soon.tv_sec = PATIENCE / G_USEC_PER_SEC;
         g_assert_no_errno(setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon)));
         g_assert_cmpint(keeper_ask(socket, GL_KEEPER_PING, 0, NULL, NULL, 0), ==, 0);
         close(release[2]);
@@ -460,8 +460,7 @@ static void test_ends_when_nothing_is_to_do(Keeper *keeper, gconstpointer unused
         g_autofree char *lock = g_strconcat(keeper->socket, ".lock", NULL);
         int socket;
 
-        keeper_start(keeper, 0, "100");
-        socket = keeper_connect(keeper);
+        socket = keeper_start_idle(keeper, "100");
         g_assert_cmpint(keeper_ask(socket, GL_KEEPER_KEEP, 1, (int[]){0}, (guint8[]){1}, 1), ==, 0);
         close(socket);
         g_usleep(300 * 1000); /* it keeps something */
@@ -519,7 +518,7 @@ static void test_its_socket(Keeper *keeper, gconstpointer unused) {
         kill(first, SIGKILL);
         g_assert_cmpint(waitpid(first, NULL, 0), ==, first);
         g_assert_true(g_file_test(keeper->socket, G_FILE_TEST_EXISTS));
-        keeper_start(keeper, 0, NULL); /* in place of what was left */
+        keeper_start(keeper, 0); /* in place of what was left */
 
         g_assert_cmpint(run(""), ==, 2);
         g_assert_cmpint(run("--socket"), ==, 2);

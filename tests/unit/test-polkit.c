@@ -358,15 +358,18 @@ static void test_one_user_asks_little_at_once(Fixture *fixture, gconstpointer un
         check_log(fixture, "a1 yes;b1 yes;a2 yes;a3 yes;a4 yes;a5 yes;");
 }
 
-/* Neither does the last wait for the time that all before it take. */
+/*
+ * Neither does the last wait for the time that all before it take: polkit is asked about the first, and at most about
+ * one more, which by the time that it is not answered either leaves the others overdue.
+ */
 static void test_never_answers_many(Fixture *fixture, gconstpointer unused) {
         static const char *const names[] = {"a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8"};
-        gint64 start = g_get_monotonic_time();
 
         for (guint i = 0; i < G_N_ELEMENTS(names); i++)
                 ask(fixture, 1000, names[i], FALSE);
         fixture_run_until(fixture->event, strstr(fixture->log->str, "a8 no;"));
-        g_assert_cmpint(g_get_monotonic_time() - start, <, 3 * (gint64) hasty.timeout);
+        settle(fixture);
+        g_assert_cmpuint(fixture->n_asked, <=, 2);
         g_assert_error(fixture->error, GL_ERROR, GL_ERROR_ACCESS_DENIED);
         g_assert_cmpstr(fixture->error->message, ==, "polkit did not answer, and only root may do this without it.");
         for (guint i = 0; i < 8; i++)

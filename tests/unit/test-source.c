@@ -24,7 +24,7 @@
  * "c.img" and "deep/". The whole program lives in a mount namespace of its own, so its mounts end with it.
  */
 
-#define PATIENCE (5 * G_USEC_PER_SEC)
+#define PATIENCE (30 * G_USEC_PER_SEC)
 #define SOMEBODY 65534
 
 static gboolean may_mount;

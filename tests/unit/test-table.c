@@ -338,12 +338,20 @@ static void test_model_of_the_host(void) {
         g_assert_cmpuint(n_used, >, 500);
 }
 
+/* Of a processor, in µs: what else the machine has to do is not in it. */
+static gint64 time_spent(void) {
+        struct timespec spent;
+
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+        return spent.tv_sec * G_USEC_PER_SEC + spent.tv_nsec / 1000;
+}
+
 /* Thousands of files of one file system must not be looked at one by one. */
 static void test_many_siblings_are_cheap(void) {
         g_autoptr(GlTable) table = gl_table_new();
         g_autoptr(GPtrArray) claims = g_ptr_array_new();
         GlNode disk = block_node(8);
-        gint64 begun = g_get_monotonic_time();
+        gint64 begun = time_spent();
 
         for (guint i = 0; i < 20000; i++) {
                 g_autoptr(GlPlace) place = place_on(file_node(i), disk, WHOLE, 1);
@@ -354,7 +362,7 @@ static void test_many_siblings_are_cheap(void) {
         while (claims->len > 0)
                 gl_table_drop(table, g_ptr_array_steal_index_fast(claims, 0));
         /* Quadratic would be minutes under valgrind, and seconds without. */
-        g_assert_cmpint(g_get_monotonic_time() - begun, <, 20 * G_USEC_PER_SEC);
+        g_assert_cmpint(time_spent() - begun, <, 20 * G_USEC_PER_SEC);
 }
 
 static void test_node_text(void) {
