@@ -105,6 +105,9 @@ GlWorkers *gl_workers_new(sd_event *event, const char *sysroot, const GlWorkersL
         if (!workers->mailbox)
                 return NULL;
         r = sd_event_add_io(event, &workers->source, workers->mailbox->wake_up, EPOLLIN, on_wake_up, workers);
+        /* Before any timeout: where the loop could not run for as long, what has answered meanwhile has answered. */
+        if (r >= 0)
+                r = sd_event_source_set_priority(workers->source, SD_EVENT_PRIORITY_IMPORTANT);
         if (r < 0) {
                 g_set_error(error, GL_ERROR, GL_ERROR_LIMIT_EXCEEDED, "The storage workers cannot be set up: %s.",
                             g_strerror(-r));

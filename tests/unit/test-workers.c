@@ -3,6 +3,7 @@
 
 #include <glib/gstdio.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <time.h>
 #include <unistd.h>
@@ -126,6 +127,37 @@ static void test_work_runs_on_a_thread_and_done_on_the_loop(Fixture *fixture, gc
         g_assert_true(one.worked_on != g_thread_self());
         g_assert_true(one.worked_on == two.worked_on);
         g_assert_true(one.worked_on != other.worked_on);
+}
+
+static int time_is_up(sd_event_source *source, uint64_t usec, void *user_data) {
+        g_string_append_c(user_data, 't');
+        return 0;
+}
+
+static int something_comes(sd_event_source *source, int fd, uint32_t revents, void *user_data) {
+        char byte;
+
+        g_assert_cmpint(read(fd, &byte, 1), ==, 1);
+        g_string_append_c(user_data, 's');
+        return 0;
+}
+
+static void test_what_has_answered_comes_before_a_timeout(Fixture *fixture, gconstpointer data) {
+        g_autoptr(GString) log = g_string_new(NULL);
+        Task one = {.gate = -1, .log = log, .letter = 'a'}, two = {.gate = -1, .log = log, .letter = 'b'};
+
+        g_assert_cmpint(write(fixture->gate[1], "", 1), ==, 1);
+        g_assert_cmpint(sd_event_add_io(fixture->event, NULL, fixture->gate[0], EPOLLIN, something_comes, log), >=, 0);
+        g_assert_cmpint(sd_event_add_time(fixture->event, NULL, CLOCK_MONOTONIC, 1, 1, time_is_up, log), >=, 0);
+        submit(fixture, "/a", 0, &one);
+        submit(fixture, "/a", 0, &two);
+        /* The loop does not run meanwhile. The first one has been delivered when the second one's turn has come. */
+        while (!g_atomic_int_get(&two.worked))
+                g_usleep(100);
+        g_assert_cmpstr(log->str, ==, "");
+        while (log->len < 4)
+                g_assert_cmpint(sd_event_run(fixture->event, PATIENCE), >, 0);
+        g_assert_nonnull(strchr(strchr(log->str, 'a'), 't'));
 }
 
 static void test_one_storage_keeps_its_order(Fixture *fixture, gconstpointer data) {
@@ -486,6 +518,7 @@ int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/workers/the-table-can-be-made-up", test_the_table_can_be_made_up);
         ADD("work-runs-on-a-thread-and-done-on-the-loop", test_work_runs_on_a_thread_and_done_on_the_loop);
+        ADD("what-has-answered-comes-before-a-timeout", test_what_has_answered_comes_before_a_timeout);
         ADD("one-storage-keeps-its-order", test_one_storage_keeps_its_order);
         ADD("a-storage-that-hangs-stalls-no-other", test_a_storage_that_hangs_stalls_no_other);
         ADD("stuck-work-is-counted-per-uid", test_stuck_work_is_counted_per_uid);
