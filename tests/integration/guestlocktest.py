@@ -211,6 +211,10 @@ class Peer:
     def guest(self, path):
         return Object(self, path, 'Guest')
 
+    def wait_until_taken_up(self):
+        """The service has begun with all that this peer has called before, also with what it has not answered."""
+        self.call(ROOT, 'org.freedesktop.DBus.Peer', 'Ping')
+
     def close(self):
         self.connection.close_sync(None)
 
@@ -412,6 +416,29 @@ def end_process(process, how=signal.SIGKILL):
     return process.wait(10 * BUSY)
 
 
+@contextlib.contextmanager
+def standing_still(pid):
+    """The process does nothing, with none of its threads, for what is inside, which may end it. Gives a pidfd of it."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
+        wait_until(lambda: _stands_still(pid), f'process {pid} to be stopped')
+        yield pidfd
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+        os.close(pidfd)
+
+
+def _stands_still(pid):
+    for thread in Path(f'/proc/{pid}/task').iterdir():
+        # One that has ended meanwhile does nothing either.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if (thread / 'stat').read_text().rpartition(')')[2].split()[0] not in 'TZX':
+                return False
+    return True
+
+
 def temp_dir(user=None, on_disk=False):
     """A directory that every user can reach, in memory or on a real disk."""
     path = Path(tempfile.mkdtemp(prefix='guestlock-', dir='/var/tmp' if on_disk else os.environ['GUESTLOCK_TMP']))
@@ -494,6 +521,19 @@ def keeper_pid():
         except (FileNotFoundError, ConnectionRefusedError):
             return None
         return struct.unpack('3i', end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+
+
+def keeper_is_ready():
+    """The service runs, and has found its keeper: what is granted from now on is kept. (One that has just been started
+    may need longer than a grant waits for it.)"""
+    path = image(temp_dir())
+
+    def is_kept():
+        guest = start_guest([disk(path)])
+        kept_by = guest.Resources[0]['kept-by']
+        guest.Shutdown({})
+        return kept_by == 'keeper'
+    wait_until(is_kept, 'guestlock-keeper', 10)
 
 
 def end_keeper():
@@ -585,6 +625,14 @@ def _are_in_force(mark):
     finally:
         subject.close()
     return authorized
+
+
+@contextlib.contextmanager
+def hanging_polkit():
+    """polkitd stands still for what is inside, unless that ends it. Gives a pidfd of it."""
+    create_guest(peer=as_uid('alice')).Free({})
+    with standing_still(bus.ask_bus('GetConnectionUnixProcessID', '(s)', 'org.freedesktop.PolicyKit1')) as pidfd:
+        yield pidfd
 
 
 def end_polkit(how=signal.SIGKILL):

@@ -7,8 +7,8 @@ import re
 import time
 
 from guestlocktest import (
-    ROOT, Fd, GLib, Signals, at_end, bus, create_guest, disk, end_process, equal, fails, image, is_locked, lock_on,
-    main, manager, spawn_process, start_guest, temp_dir, test, uid_of, wait_until)
+    ROOT, Fd, GLib, Signals, at_end, bus, create_guest, disk, end_process, equal, fails, image, is_locked,
+    keeper_is_ready, lock_on, main, manager, spawn_process, start_guest, temp_dir, test, uid_of, wait_until)
 
 GUEST = 'org.guestlock1.Guest'
 UUID = '4dea22b3-1d52-d8f3-2516-782e98ab3fa0'
@@ -55,6 +55,7 @@ def changed(guest, values, *invalidated):
 
 @test
 def acquire_and_release():
+    keeper_is_ready()
     directory, process = temp_dir(), spawn_process()
     one, two = image(directory, 'one'), image(directory, 'two')
     guest = create_guest()

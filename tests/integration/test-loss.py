@@ -12,8 +12,8 @@ from pathlib import Path
 
 from guestlocktest import (
     LOG, GLib, Signals, as_uid, at_end, bus, configure, create_guest, disk, end_process, equal, fails, image, is_locked,
-    lock, lock_on, main, manager, polkit_rules, restart_service, service_pid, spawn_process, start_guest, temp_dir, test,
-    wait_until)
+    lock, lock_on, main, manager, polkit_rules, restart_service, service_pid, spawn_process, standing_still,
+    start_guest, temp_dir, test, wait_until)
 from storagetest import SlowFs, loop_device, resource
 
 UUID = '4dea22b3-1d52-d8f3-2516-782e98ab3fa0'
@@ -29,6 +29,11 @@ def checked():
 
 def state_of(process):
     return Path(f'/proc/{process.pid}/stat').read_text().rpartition(')')[2].split()[0]
+
+
+def goes_on(process):
+    """It was neither stopped nor ended. (One that has just been started may not sleep yet.)"""
+    return state_of(process) in 'RSD'
 
 
 def held_by(process, *resources, **options):
@@ -84,7 +89,8 @@ def unlocked_by_another_process():
     unlock_behind_its_back(path)
     equal((lock_on(path, 0), lock_on(other, 0)), (None, 'write'))
     kind, name, reason, details = signals.expect('LeaseLost', guest.path)
-    assert time.monotonic() - begin < 3 * INTERVAL
+    # By default it would be a minute.
+    assert time.monotonic() - begin < 15 * INTERVAL
     equal((kind, name, reason, details['action'], details['remaining-usec']),
           ('disk', str(path), 'storage-lost', 'pause', 0))
     wait_until(lambda: state_of(process) == 'T', 'the process to be stopped')
@@ -108,11 +114,13 @@ def taken_by_a_stranger():
     path, process = image(temp_dir()), spawn_process()
     guest, signals = held_by(process, path, **{'on-lease-lost': 'notify'}), Signals()
     signals.so_far()
-    unlock_behind_its_back(path)
-    stranger = lock(path)
+    # A check in between would find that nobody has it.
+    with standing_still(service_pid()):
+        unlock_behind_its_back(path)
+        stranger = lock(path)
     at_end(lambda: os.close(stranger))
     _, name, reason, details = signals.expect('LeaseLost', guest.path)
-    equal((name, reason, details['action'], state_of(process)), (str(path), 'taken', 'notify', 'S'))
+    equal((name, reason, details['action'], goes_on(process)), (str(path), 'taken', 'notify', True))
     assert str(os.getpid()) in details['message'], details
     with fails('LeaseLost', contains=str(os.getpid())):
         guest.Acquire({})
@@ -127,7 +135,7 @@ def killed_on_a_loss():
     unlock_behind_its_back(path)
     equal(signals.expect('LeaseLost', guest.path)[3]['remaining-usec'], 0)
     # At once: what it has in memory must not go to a disk that it has lost.
-    equal(process.wait(10), -signal.SIGKILL)
+    equal(process.wait(30), -signal.SIGKILL)
     equal(signals.expect('LeasesReleased', guest.path)[0], 'guest-exited')
 
 
@@ -190,7 +198,7 @@ def renamed_image():
     image(directory)
     wait_until(lambda: resource(guest, path)['path-moved'], 'the check')
     two_checks()
-    equal((guest.State, state_of(process), lock_on(directory / 'moved', 0)), ('held', 'S', 'write'))
+    equal((guest.State, goes_on(process), lock_on(directory / 'moved', 0)), ('held', True, 'write'))
     equal(LOG.read_text().count('leads to something else than what the guest has leased'), 1)
     (directory / 'moved').rename(path)
     wait_until(lambda: not resource(guest, path)['path-moved'], 'the check')
@@ -225,8 +233,8 @@ def replaced_lockspace_file():
     signals.so_far()
     # Removed, or replaced by one that nobody has: we have that then.
     entry.unlink()
-    wait_until(entry.exists, 'the lock file to be made again')
-    equal(lock_on(entry, 0), 'write')
+    # It is there before it is locked.
+    wait_until(lambda: entry.exists() and lock_on(entry, 0) == 'write', 'the lock file to be made and locked again')
     image(lockspace, 'new').rename(entry)
     wait_until(lambda: lock_on(entry, 0) == 'write', 'the new lock file to be locked')
     two_checks()
@@ -258,7 +266,7 @@ def unlocked_lockspace_file():
 
 @test
 def hung_mount_disturbs_nobody():
-    configure('[guestlock]\nCheckIntervalSec=1\n[limits]\nStorageTimeoutSec=2\n')
+    configure('[guestlock]\nCheckIntervalSec=1\n[limits]\nStorageTimeoutSec=30\n')
     storage, directory, process = SlowFs(), temp_dir(), spawn_process()
     slow = storage.point / image(storage.below).name
     path = image(directory)
@@ -270,7 +278,8 @@ def hung_mount_disturbs_nobody():
     start_guest([disk(image(directory, 'more'))]).Shutdown({})
     with fails('Conflict', contains='holds it'):
         start_guest([disk(path)])
-    assert time.monotonic() - begin < 1
+    # Behind what hangs it would be refused after half a minute.
+    assert time.monotonic() - begin < 20
     signals.so_far()
     unlock_behind_its_back(path)
     equal(signals.expect('LeaseLost', guest.path)[1], str(path))
@@ -328,7 +337,7 @@ def revoked_with_kill():
     wait_until(lambda: heir.Waiting, 'the heir to wait')
     guest.Revoke('', '', 'The heir needs it.', {'kill': True})
     equal(signals.expect('LeaseLost', guest.path)[3]['remaining-usec'], 5000000)
-    equal(process.wait(10), -signal.SIGTERM)
+    equal(process.wait(30), -signal.SIGTERM)
     assert pending.result(10) == heir.Generation
     equal((guest.State, heir.State), ('released', 'held'))
 
@@ -343,8 +352,9 @@ def deaf_to_sigterm():
     guest.Revoke('disk', str(path), 'now', {'kill': True})
     with fails('LeaseLost', contains='being ended'):
         guest.Acquire({})
-    equal(process.wait(20), -signal.SIGKILL)
-    assert 4.5 < time.monotonic() - begin < 8
+    equal(process.wait(30), -signal.SIGKILL)
+    # Five seconds after SIGTERM; what is more is room for a loaded machine.
+    assert 4.5 < time.monotonic() - begin < 20
     wait_until(lambda: guest.State == 'released', 'the end of the guest')
 
 
@@ -356,7 +366,7 @@ def revoked_without_a_process():
     equal(guest.State, 'lost')
     other = create_guest('other')
     other.RegisterResource(*disk(path))
-    other.Acquire({'wait-ms': 5000})
+    other.Acquire({'wait-ms': 30000})
     restart_service()
     equal((guest.State, other.State), ('lost', 'held'))
     with fails('LeaseLost', contains='"other"'):

@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 from guestlocktest import (
-    NAME, SOURCE, as_uid, at_end, bus, create_guest, disk, end_polkit, equal, fails, has_owner, image,
+    NAME, SOURCE, as_uid, at_end, bus, create_guest, disk, end_polkit, equal, fails, hanging_polkit, has_owner, image,
     is_locked, main, manager, polkit_agent, polkit_rules, skip, spawn_process,
     start_guest, temp_dir, test, uid_of)
 from storagetest import must_run
@@ -19,31 +19,6 @@ POLKIT = 'org.freedesktop.PolicyKit1'
 
 def needs_password(action='acquire'):
     return fails('InteractiveAuthorizationRequired', contains=f'{NAME}.{action}')
-
-
-def polkit_pid():
-    return bus.ask_bus('GetConnectionUnixProcessID', '(s)', POLKIT)
-
-
-class hanging_polkit:
-    """polkitd stands still for what is inside, unless that ends it."""
-
-    def __enter__(self):
-        create_guest(peer=as_uid('alice')).Free({})
-        self.pidfd = os.pidfd_open(polkit_pid())
-        at_end(lambda: os.close(self.pidfd))
-        signal.pidfd_send_signal(self.pidfd, signal.SIGSTOP)
-        at_end(self.go_on)
-        return self
-
-    def __exit__(self, *error):
-        self.go_on()
-
-    def go_on(self):
-        try:
-            signal.pidfd_send_signal(self.pidfd, signal.SIGCONT)
-        except ProcessLookupError:
-            pass
 
 
 # --- a polkit that does not answer ---
@@ -69,12 +44,14 @@ def a_polkit_that_hangs():
 @test
 def a_polkit_that_dies_over_a_question():
     alice = as_uid('alice')
-    with hanging_polkit() as polkit:
+    with hanging_polkit() as pidfd:
         pending = [alice.manager().later.CreateGuest(uuid, 'web', {}) for uuid in (
             '4dea22b3-1d52-d8f3-2516-782e98ab3fa0', '4dea22b3-1d52-d8f3-2516-782e98ab3fa1')]
+        # The first question is on its way to it.
+        alice.wait_until_taken_up()
         equal(manager().NGuests, 0)
         # Its name is soon another one's, for the next question.
-        signal.pidfd_send_signal(polkit.pidfd, signal.SIGKILL)
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     with fails('AccessDenied', contains='polkit'):
         pending[0].result()
     pending[1].result()
@@ -140,7 +117,7 @@ class Session:
         scope = f'/user.slice/user-{uid_of("bob")}.slice/session-g1.scope'
         cgroup.write_text(f'1:name=systemd:{scope}\n0::{scope}\n')
         must_run('mount', '--bind', cgroup, own)
-        at_end(lambda: must_run('umount', own))
+        at_end(lambda: must_run('umount', '--lazy', own))
         name = ctypes.c_char_p()
         r = ctypes.CDLL('libsystemd.so.0').sd_pid_get_session(os.getpid(), ctypes.byref(name))
         if r < 0 or name.value != b'g1':
