@@ -93,7 +93,8 @@ static int run(const GlSupervisorOptions *options) {
         GlLossAction action = GL_LOSS_PAUSE;
         g_autoptr(GError) error = NULL;
 
-        if (!read_action(&calls, &action, &error) || !gl_supervisor_acquire(&calls, options->wait_ms, locks, &error))
+        /* It may be changed while this waits for the leases. */
+        if (!gl_supervisor_acquire(&calls, options->wait_ms, locks, &error) || !read_action(&calls, &action, &error))
                 return fail(error);
         return supervise(&calls, options, locks, action);
 }

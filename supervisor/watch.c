@@ -22,7 +22,7 @@
 /* A lock that nobody has may have been given back by a service that was killed before it could say so; the one that is
  * started next takes it again. */
 #define MAX_GONE   3
-#define LAST_WORDS (1 * G_USEC_PER_SEC)
+#define LAST_WORDS (5 * G_USEC_PER_SEC)
 
 static void connect_again(GlWatch *watch);
 
@@ -104,13 +104,18 @@ static int state_read(sd_bus_message *reply, void *data, sd_bus_error *unused) {
         return 0;
 }
 
-static void ask_for_state(GlWatch *watch) {
+/* By its unique name, which starts nobody. SLOT is (nullable). */
+static void ask_for(GlWatch *watch, const char *property, sd_bus_message_handler_t handler, sd_bus_slot **slot) {
         const GlCalls *calls = watch->options->calls;
 
+        (void) sd_bus_call_method_async(calls->bus, slot, watch->owner, calls->guest,
+                                        "org.freedesktop.DBus.Properties", "Get", handler, watch, "ss",
+                                        GL_GUEST_INTERFACE, property);
+}
+
+static void ask_for_state(GlWatch *watch) {
         watch->get_state = sd_bus_slot_unref(watch->get_state);
-        (void) sd_bus_call_method_async(calls->bus, &watch->get_state, GL_SERVICE, calls->guest,
-                                        "org.freedesktop.DBus.Properties", "Get", state_read, watch, "ss",
-                                        GL_GUEST_INTERFACE, "State");
+        ask_for(watch, "State", state_read, &watch->get_state);
 }
 
 static void set_owner(GlWatch *watch, const char *owner) {
@@ -135,12 +140,22 @@ static int owner_changed(sd_bus_message *message, void *data, sd_bus_error *unus
         return 0;
 }
 
+static int action_read(sd_bus_message *reply, void *data, sd_bus_error *unused) {
+        const char *action;
+
+        if (!sd_bus_message_get_error(reply) && sd_bus_message_read(reply, "v", "s", &action) > 0)
+                (void) gl_loss_action_from_string(action, &((GlWatch *) data)->action);
+        return 0;
+}
+
 static int owner_found(sd_bus_message *reply, void *data, sd_bus_error *unused) {
         const char *owner = NULL;
 
         if (!sd_bus_message_get_error(reply) && sd_bus_message_read(reply, "s", &owner) > 0) {
                 set_owner(data, owner);
                 forget_what_is_gone(data);
+                /* What was changed while nobody listened. */
+                ask_for(data, "OnLeaseLost", action_read, NULL);
         } else {
                 set_owner(data, NULL);
         }
@@ -186,21 +201,34 @@ static int leases_released(sd_bus_message *message, void *data, sd_bus_error *un
         return 0;
 }
 
-static int action_read(sd_bus_message *reply, void *data, sd_bus_error *unused) {
-        const char *action;
+static int read_changed(GlWatch *watch, sd_bus_message *message) {
+        const char *name, *action;
+        int r = sd_bus_message_read(message, "s", &name);
 
-        if (!sd_bus_message_get_error(reply) && sd_bus_message_read(reply, "v", "s", &action) > 0)
-                (void) gl_loss_action_from_string(action, &((GlWatch *) data)->action);
-        return 0;
+        if (r < 0)
+                return r;
+        if (!g_str_equal(name, "OnLeaseLost"))
+                return sd_bus_message_skip(message, "v");
+        r = sd_bus_message_read(message, "v", "s", &action);
+        if (r > 0)
+                (void) gl_loss_action_from_string(action, &watch->action);
+        return r;
 }
 
+/* The new value is in it: to be asked for it the service might not live long enough. */
 static int properties_changed(sd_bus_message *message, void *data, sd_bus_error *unused) {
-        const GlCalls *calls = ((GlWatch *) data)->options->calls;
+        int r;
 
-        if (is_from_service(data, message))
-                (void) sd_bus_call_method_async(calls->bus, NULL, GL_SERVICE, calls->guest,
-                                                "org.freedesktop.DBus.Properties", "Get", action_read, data, "ss",
-                                                GL_GUEST_INTERFACE, "OnLeaseLost");
+        if (!is_from_service(data, message))
+                return 0;
+        r = sd_bus_message_skip(message, "s");
+        if (r >= 0)
+                r = sd_bus_message_enter_container(message, 'a', "{sv}");
+        while (r >= 0 && (r = sd_bus_message_enter_container(message, 'e', "sv")) > 0) {
+                r = read_changed(data, message);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(message);
+        }
         return 0;
 }
 
@@ -290,9 +318,10 @@ static void hear_the_last(GlWatch *watch) {
 
         if (!WIFSIGNALED(watch->status) || !watch->owner || !bus || sd_bus_is_open(bus) <= 0)
                 return;
-        if (sd_bus_message_new_method_call(bus, &call, watch->owner, "/", "org.freedesktop.DBus.Peer", "Ping") < 0 ||
-            sd_bus_call(bus, call, LAST_WORDS, NULL, NULL) < 0)
+        if (sd_bus_message_new_method_call(bus, &call, watch->owner, "/", "org.freedesktop.DBus.Peer", "Ping") < 0)
                 return;
+        /* What has come by then is heard, whether it answers or not. */
+        (void) sd_bus_call(bus, call, LAST_WORDS, NULL, NULL);
         while (sd_bus_process(bus, NULL) > 0)
                 ;
 }
