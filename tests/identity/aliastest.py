@@ -115,6 +115,13 @@ class Loop:
         return True
 
 
+# --- mounts ---
+
+def unmount(point):
+    """The service, or a keeper that is slow, may have a file open there for a moment."""
+    wait_until(lambda: run('umount', str(point)).returncode == 0, f'{point} to be unmounted')
+
+
 # --- overlays ---
 
 def overlay(lower):

@@ -8,7 +8,7 @@ import stat
 from guestlocktest import (
     create_guest, disk, equal, fails, image, main, note, start_guest, temp_dir, test)
 from storagetest import holder, loop_device, mount, mounted_ext4, must_run, resource
-from aliastest import MIB, Loop, held, overlay, partition, verdict
+from aliastest import MIB, Loop, held, overlay, partition, unmount, verdict
 
 SIZE = 16 * MIB
 MODES = ('exclusive', 'readonly')
@@ -152,7 +152,7 @@ def file_and_the_device_under_it():
             for mode in ('exclusive', 'shared', 'readonly'):
                 equal((name, verdict(name, mode)), (name, 'Conflict'))
     # With nothing mounted, and the other way round.
-    must_run('umount', point)
+    unmount(point)
     for mode, answers in (('readonly', ['Conflict', '']), ('shared', ['Conflict', 'Conflict'])):
         with held(other, mode) as guest:
             must_run('mount', device, point)
@@ -160,7 +160,7 @@ def file_and_the_device_under_it():
             if mode == 'shared':
                 with fails('Conflict', contains=[str(file), *holder(guest, other)]):
                     start_guest([disk(file)])
-            must_run('umount', point)
+            unmount(point)
 
 
 @test

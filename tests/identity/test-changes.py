@@ -10,7 +10,7 @@ from guestlocktest import (
     SOURCE, Error, create_guest, disk, end_keeper, end_service, equal, fails, image, main, note, restart_service,
     spawn_process, start_guest, start_service, temp_dir, test)
 from storagetest import holder, loop_device, mounted_ext4, must_run, resource
-from aliastest import MIB, Loop, add_partition, partition, remove_partition, verdict
+from aliastest import MIB, Loop, add_partition, partition, remove_partition, unmount, verdict
 
 sys.path.append(str(SOURCE / 'tests/hostile'))
 from filetest import Swapper  # noqa: E402
@@ -89,7 +89,7 @@ def file_of_another_file_system_with_the_same_numbers():
     point = mounted_ext4(loop.path)
     file = image(point)
     guest, number = registered(file), os.stat(file)
-    must_run('umount', point)
+    unmount(point)
     loop.detach()
     loop.attach(image(directory, 'b.img', size=SIZE))
     must_run('mkfs.ext4', '-q', '-O', '^has_journal', '-E', 'lazy_itable_init=0', loop.path)
@@ -154,23 +154,25 @@ def swapped_ten_thousand_times():
     link, other = directory / 'link', directory / 'other'
     link.symlink_to(loop_device(first))
     other.symlink_to(second)
-    swapper, answers, held = Swapper(link, other, user=None), {}, {str(first): 0, str(second): 0}
-    begin = time.monotonic()
-    while time.monotonic() < begin + 2 or (min(held.values()) < 20 and time.monotonic() < begin + 20):
-        try:
-            guest = start_guest([disk(link)])
-        except Error as error:
-            name = error.name.rpartition('.')[2]
-            assert name in ('Stale', 'StorageUnavailable'), error
-            answers[name] = answers.get(name, 0) + 1
-            continue
-        kept = [path for path in (first, second) if verdict(path, 'readonly') == 'Conflict']
-        equal(len(kept), 1)
-        held[str(kept[0])] += 1
-        guest.Shutdown({})
-    swaps = swapper.end()
+    answers, held, swaps, begin = {}, {str(first): 0, str(second): 0}, 0, time.monotonic()
+    # Two seconds are enough, unless this machine has much else to do.
+    while swaps < 10000 or min(held.values()) < 20:
+        assert time.monotonic() < begin + 60, (swaps, held)
+        swapper, until = Swapper(link, other, user=None), time.monotonic() + 2
+        while time.monotonic() < until:
+            try:
+                guest = start_guest([disk(link)])
+            except Error as error:
+                name = error.name.rpartition('.')[2]
+                assert name in ('Stale', 'StorageUnavailable'), error
+                answers[name] = answers.get(name, 0) + 1
+                continue
+            kept = [path for path in (first, second) if verdict(path, 'readonly') == 'Conflict']
+            equal(len(kept), 1)
+            held[str(kept[0])] += 1
+            guest.Shutdown({})
+        swaps += swapper.end()
     note(f'{swaps} swaps; had the one {held[str(first)]} times, the other {held[str(second)]} times; {answers}')
-    assert swaps >= 10000 and min(held.values()) >= 20, (swaps, held)
 
 
 # --- after a restart ---
@@ -243,7 +245,7 @@ def file_whose_mount_is_gone_after_a_restart():
     guest = held_by_process(file)
     end_service()
     end_keeper()
-    must_run('umount', point)
+    unmount(point)
     start_service()
     for name in (image_path, loop_device(image_path)):
         with fails('Conflict', contains=holder(guest, file)):

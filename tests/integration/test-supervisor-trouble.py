@@ -39,11 +39,11 @@ def conflict():
     assert time.monotonic() - begin >= 0.3
     equal((guest.State, guest.SupervisorPid, guest.Pid, marker.exists()), ('new', 0, 0, False))
     # One that waits gets it.
-    process = supervise(guest, *touch, options={'wait-ms': 20000})
+    process = supervise(guest, *touch, options={'wait-ms': 60000})
     wait_until(lambda: guest.Waiting, 'the supervisor to wait')
     equal(marker.exists(), False)
     other.Shutdown({})
-    equal((process.wait(5), marker.exists()), (0, True))
+    equal((process.wait(30), marker.exists()), (0, True))
 
 
 @test
@@ -61,10 +61,10 @@ def ended_while_it_waits():
     path = image(temp_dir())
     start_guest([disk(path)])
     guest = guest_with(path)
-    process = supervise(guest, 'true', options={'wait-ms': 20000})
+    process = supervise(guest, 'true', options={'wait-ms': 60000})
     wait_until(lambda: guest.Waiting, 'the supervisor to wait')
     process.terminate()
-    equal(process.wait(5), -15)
+    equal(process.wait(30), -15)
     wait_until(lambda: not guest.Waiting and guest.SupervisorPid == 0, 'the end of the wait')
 
 
@@ -125,10 +125,12 @@ call() { busctl call org.guestlock1 "$@"; }
 truncate -s 1M $disk
 call /org/guestlock1 org.guestlock1.Manager CreateGuest 'ssa{sv}' 4dea22b3-1d52-d8f3-2516-782e98ab3fa0 web1 0
 call $path org.guestlock1.Guest RegisterResource 'sssa{sv}' disk $disk exclusive 0
-"$SUPERVISOR" --guest=$path -- sleep infinity &
+"$SUPERVISOR" --guest=$path -- sh -c 'touch $GUESTLOCK_TMP/runs; exec sleep infinity' &
 supervisor=$!
 state() { busctl get-property org.guestlock1 $path org.guestlock1.Guest State; }
-until [ "$(state)" = 's "held"' ]; do sleep 0.01; done
+# It is held before all that the supervisor needs the bus for is done.
+until [ -e $GUESTLOCK_TMP/runs ]; do sleep 0.01; done
+[ "$(state)" = 's "held"' ] || exit 1
 bus=$(busctl call org.freedesktop.DBus / org.freedesktop.DBus GetConnectionUnixProcessID s org.freedesktop.DBus)
 kill -9 ${bus#u }
 sleep 1.5
@@ -205,14 +207,16 @@ def starts(user, n):
         process = supervise(guest, 'sh', '-c', program, stderr=subprocess.DEVNULL)
         if longest is None:
             wait_until(log.exists, 'the guest to run')
-            longest = 1.2 * (time.monotonic() - begin)
+            took = time.monotonic() - begin
+            # One that was held up says little of the others.
+            longest = min(1.2 * took, 2)
             end_process(process, signal.SIGTERM)
             continue
         moment = begin + random.uniform(0, longest)
         while time.monotonic() < moment:
             time.sleep(0.0005)
         yield guest, process, path, log
-    note(f'a start takes {longest / 1.2 * 1000:.0f} ms')
+    note(f'a start takes {took * 1000:.0f} ms')
 
 
 @test

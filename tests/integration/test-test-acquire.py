@@ -162,7 +162,8 @@ def nobody_is_kept_out_for_a_moment():
     at_end(thread.join)
     at_end(done.set)
     end = time.monotonic() + 1.5
-    while time.monotonic() < end:
+    # And until it was asked a few times, however slow this machine is.
+    while time.monotonic() < end or (len(asked) <= 3 and time.monotonic() < end + 60):
         for byte in (0, 101, NEXT, WRITER):
             os.close(lock(path, byte))
         os.close(os.open(device, os.O_RDONLY | os.O_EXCL))
@@ -225,14 +226,16 @@ def a_mount_that_hangs():
     path = storage.point / image(storage.below).name
     equal(who(path), [])
     storage.be('hang')
-    begin = time.monotonic()
+    begin, answered = time.monotonic(), 0
     pending = [manager().later.WhoHolds('disk', str(path), {}),
                manager().later.TestAcquire('', [disk(path), disk(healthy)], {})]
     while not all(call.done for call in pending):
-        asked = time.monotonic()
         equal(who(healthy), [])
-        assert time.monotonic() - asked < 1
-    assert 1.8 < time.monotonic() - begin < 4
+        answered += not any(call.done for call in pending)
+    took = time.monotonic() - begin
+    # Had it to wait for what hangs, there would be no answer before that is over. Where the limit is not heeded it
+    # takes the usual 10 s; less than that is a matter of how much else this machine has to do.
+    assert answered and 1.8 < took < 9, (answered, took)
     for call in pending:
         with fails('StorageUnavailable', contains=str(path)):
             call.result()

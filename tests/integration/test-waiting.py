@@ -6,8 +6,8 @@ import os
 import time
 
 from guestlocktest import (
-    Peer, Signals, as_uid, at_end, bus, configure, create_guest, disk, end_process, equal, fails, image, is_locked,
-    lock, main, manager, spawn_process, start_guest, temp_dir, test, wait_until)
+    Error, Peer, Signals, as_uid, at_end, bus, configure, create_guest, disk, end_process, equal, fails, has_owner,
+    image, is_locked, lock, main, manager, spawn_process, start_guest, temp_dir, test, wait_until)
 
 LONG = {'wait-ms': 60000}
 
@@ -182,9 +182,18 @@ def timeout_of_one_in_front():
     path = image(temp_dir())
     holder = start_guest([disk(path, 'readonly')], 'reader')
     writer, reader = guest_of(disk(path)), guest_of(disk(path, 'readonly'))
-    first = writer.later.Acquire({'wait-ms': 100})
-    wait_until(lambda: writer.Waiting, 'the writer to wait')
-    second = waiting(reader)
+    # For as long as it takes on this machine until the second one waits as well.
+    for wait in (100, 1000, 20000):
+        first = writer.later.Acquire({'wait-ms': wait})
+        wait_until(lambda: writer.Waiting or first.done, 'the writer to wait')
+        second = reader.later.Acquire(LONG)
+        wait_until(lambda: reader.Waiting or second.done, 'the reader to wait')
+        if not second.done:
+            break
+        assert first.done, 'the reader has overtaken the writer'
+        reader.Release({})
+    else:
+        raise AssertionError('the two never waited at the same time')
     with fails('Timeout'):
         first.result()
     # Nobody is in front of it any more.
@@ -230,7 +239,7 @@ def caller_leaves():
     caller = Peer()
     kept = start_guest([disk(image(temp_dir()))], peer=caller)
     caller.close()
-    signals.so_far()
+    wait_until(lambda: not has_owner(caller.name), 'the bus to notice')
     equal(bus.guest(kept.path).State, 'held')
 
 
@@ -242,6 +251,7 @@ def caller_leaves_a_start():
     # It has been taken up: this comes behind it.
     caller.manager().ListDrivers()
     caller.close()
+    wait_until(lambda: not has_owner(caller.name), 'the bus to notice')
     pending = waiting(guest_of(disk(path)))
     holder.Release({})
     pending.result()
@@ -366,10 +376,22 @@ def unmanaged_qemu():
     assert not is_locked(path)
     # A guest that runs already may be that QEMU.
     start_guest([disk(path)], options={'pid': spawn_process().pid}).Release({})
-    pending = guest_of(disk(path)).later.Acquire({})
-    time.sleep(0.1)
-    assert not pending.done
-    unlock()
+    for _ in range(20):
+        guest, begin = guest_of(disk(path)), time.monotonic()
+        pending = guest.later.Acquire({})
+        time.sleep(0.1)
+        done = pending.done
+        unlock()
+        if time.monotonic() - begin < 0.9:
+            break
+        # Its second may have been over by then: that was no try.
+        try:
+            pending.result()
+            guest.Release({})
+        except Error:
+            pass
+        unlock = foreign_lock(path, 100, 101, 201, kind='read')
+    assert not done
     pending.result()
 
 

@@ -7,7 +7,7 @@ import time
 
 from guestlocktest import (
     GLib, as_uid, at_end, bus, configure, create_guest, disk, end_process, equal, fails, image, lock, main, manager,
-    restart_service, spawn_process, start_guest, temp_dir, test, uid_of, wait_until)
+    note, restart_service, spawn_process, start_guest, temp_dir, test, uid_of, wait_until)
 from libvirttest import Libvirt, USER, lock_file, with_lockspace
 from storagetest import loop_device, mounted_ext4, start_qemu
 from whotest import HOST, WRITER, in_flight, only, tell, try_it, who, would_start
@@ -172,7 +172,8 @@ def virtlockd():
     tell('virtlockd', [entry])
     equal(len(would_start(disk(path))), 2)
     libvirt.destroy('web1')
-    equal(who(path), [])
+    # It sees by itself that QEMU has gone.
+    wait_until(lambda: who(path) == [], 'virtlockd to let go')
 
 
 @test
@@ -185,8 +186,8 @@ def virtlockd_in_a_lockspace_directory():
     assert 'virtlockd has locked byte 0' in entry['via'] and str(libvirt.lockspace) in entry['via'], entry
     tell('virtlockd, by its lock file', [entry])
     libvirt.destroy('web1')
+    wait_until(lambda: not lock_file(libvirt, path).exists(), 'virtlockd to let go')
     # Nor is any lock file made by asking.
-    assert not lock_file(libvirt, path).exists()
     equal(who(path), [])
     equal(list(libvirt.lockspace.iterdir()), [])
 
@@ -258,7 +259,10 @@ def very_many_locks():
     begin = time.monotonic()
     entry = only([entry for entry in who(path) if 'pid' in entry])
     equal(entry['pid'], os.getpid())
-    assert len(who(path)) < 100 and time.monotonic() - begin < 2
+    assert len(who(path)) < 100
+    took = time.monotonic() - begin
+    note(f'3000 locks: {took / 2 * 1000:.0f} ms')
+    assert took < 20, took
 
 
 # --- block devices ---

@@ -9,8 +9,8 @@ import time
 from guestlocktest import (
     NAME, disk, end_process, equal, fails, has_owner, is_locked, main, manager, run, start_guest, test, wait_until)
 from systemtest import (
-    KEEPER, NO_KEEPER, SERVICE, LivingGuest, journal, kill_unit, main_pid, qemu_guest, reconnect, systemctl, unit,
-    wait_for_another)
+    KEEPER, NO_KEEPER, SERVICE, LivingGuest, journal, kill_unit, main_pid, qemu_guest, reconnect, stop_service,
+    systemctl, unit, wait_for_another)
 
 
 def kill_service():
@@ -32,8 +32,7 @@ def restart():
 
 
 def stop_and_call():
-    systemctl('stop', SERVICE)
-    wait_until(lambda: not has_owner(NAME), 'the bus to notice')
+    stop_service()
     manager().get('NGuests')
 
 
@@ -183,7 +182,7 @@ def qemu_survives_all_of_it():
 def guest_ends_meanwhile():
     """Nobody gets its disk before the service has seen what it left."""
     guest = LivingGuest()
-    systemctl('stop', SERVICE)
+    stop_service()
     end_process(guest.process)
     time.sleep(0.3)
     guest.was_alone()

@@ -11,7 +11,7 @@ from guestlocktest import (
     RUNTIME_DIR, SOURCE, at_end, disk, end_service, equal, fails, is_locked, main, manager, start_guest, temp_dir, test,
     wait_until)
 from storagetest import must_run
-from systemtest import KEEPER, SERVICE, SET_ASIDE, LivingGuest, journal, kill_unit, main_pid, systemctl
+from systemtest import KEEPER, SERVICE, SET_ASIDE, LivingGuest, journal, kill_unit, main_pid, stop_service, systemctl
 
 TREE = Path('/run/guestlock-test/shared/tree')
 PROGRAM = 'usr/libexec/guestlockd'
@@ -47,7 +47,7 @@ def another_build():
 def after_unpacking():
     """What a package's script does then is in README.md."""
     text = re.search('```sh readme-upgrade\n(.*?)```', (SOURCE / 'README.md').read_text(), re.S)[1]
-    done = subprocess.run(['bash', '-e', '-c', text], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(['bash', '-e', '-c', text], capture_output=True, text=True, timeout=120)
     equal((done.returncode, done.stdout, done.stderr), (0, '', ''))
 
 
@@ -81,7 +81,7 @@ def upgraded_while_it_does_not_run():
     tree, other = another_build()
     at_end(lambda: unpack(TREE))
     guest = LivingGuest()
-    systemctl('stop', SERVICE)
+    stop_service()
     unpack(tree)
     after_unpacking()
     equal(main_pid(SERVICE), 0)
