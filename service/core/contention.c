@@ -128,7 +128,7 @@ void gl_op_stay(GlCore *core, GlOp *op, gboolean foreign, gboolean brief) {
         if (brief && !patient) {
                 if (op->brief_until == 0)
                         op->brief_until = core->now + core->limits.brief_patience;
-                if (core->now >= op->brief_until) {
+                if ((foreign ? op->asked_at : core->now) >= op->brief_until) {
                         gl_op_fail_conflict(core, op);
                         return;
                 }

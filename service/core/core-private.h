@@ -52,6 +52,7 @@ struct GlOp {
 
         gint64 deadline;    /* of the caller's wait-ms; 0: does not wait */
         gint64 brief_until; /* how long a brief obstacle is waited for; 0: none met yet */
+        gint64 asked_at;    /* when its last job went out: what that found may be over by the time of the answer */
         gint64 settle_until; /* how long something of our own that is about to be over is; 0: none met yet */
         gint64 retry_at;    /* tried again at the latest; 0: when something changed */
         gint64 not_before;  /* nor earlier: only asking again tells, and not too often */

@@ -368,6 +368,7 @@ void gl_op_start_job(GlCore *core, GlOp *op, GlJob *job) {
 
         g_queue_push_tail_link(&core->outstanding, &outstanding->link);
         op->n_jobs++;
+        op->asked_at = core->now;
         op->parked = FALSE;
         gl_guest_data(op->guest)->n_jobs++;
         gl_core_emit(core, GL_CHANGE_JOB, op->guest)->job = job;

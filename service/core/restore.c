@@ -117,8 +117,8 @@ static void finish_retake(GlCore *core, GlOp *op) {
  * The bus lets go of the name of a service that was killed before the kernel has closed all of its files: what is met
  * at first may be the locks of our own predecessor, and they are given a moment to go.
  */
-static gboolean is_given_a_moment(GlCore *core, const GlOp *op, const GlResource *resource, const GError *error) {
-        return error && error->code == GL_ERROR_CONFLICT && core->now < op->brief_until &&
+static gboolean is_given_a_moment(const GlOp *op, const GlResource *resource, const GError *error) {
+        return error && error->code == GL_ERROR_CONFLICT && op->asked_at < op->brief_until &&
                resource->state != GL_RESOURCE_LOST;
 }
 
@@ -164,7 +164,7 @@ static void go_on_or_finish(GlCore *core, GlOp *op) {
 
 static void retake_job_done(GlCore *core, GlOp *op, GlJob *job, GPtrArray *resources) {
         gl_core_note_job_generations(core, job);
-        if (!is_given_a_moment(core, op, g_ptr_array_index(resources, 0), job->error))
+        if (!is_given_a_moment(op, g_ptr_array_index(resources, 0), job->error))
                 settle_retake(core, g_ptr_array_index(resources, 0), job);
         go_on_or_finish(core, op);
 }

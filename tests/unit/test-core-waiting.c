@@ -469,6 +469,23 @@ static void test_brief_is_a_second(void) {
         core_expect(f, "take a /x:X", "reply 2 Conflict");
 }
 
+/* What was found within that second may be over by the time that it is heard of: then it is looked at once more. */
+static void test_brief_and_heard_late(void) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+
+        core_have_registered(f, "a", "/x:X");
+        core_disk(f, "/x")->error = GL_ERROR_CONFLICT;
+        core_disk(f, "/x")->brief = TRUE;
+        core_acquire(f, "a");
+        core_advance(f, 800);
+        core_disk(f, "/x")->hangs = TRUE;
+        core_advance(f, 600);
+        core_forget_lines(f);
+        core_disk(f, "/x")->hangs = FALSE;
+        core_answer(f);
+        core_expect(f, "take a /x:X", "reply 1 Conflict");
+}
+
 /* --- storage that does not answer --- */
 
 static void test_storage_hangs(void) {
@@ -609,6 +626,7 @@ int main(int argc, char **argv) {
                 {"foreign-and-fair", test_foreign_and_fair},
                 {"brief", test_brief},
                 {"brief-is-a-second", test_brief_is_a_second},
+                {"brief-and-heard-late", test_brief_and_heard_late},
                 {"storage-hangs", test_storage_hangs},
                 {"storage-hangs-for-others-not", test_storage_hangs_for_others_not},
                 {"pending-claim-is-waited-for", test_pending_claim_is_waited_for},
