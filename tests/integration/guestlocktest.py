@@ -17,6 +17,7 @@ or an Fd.
 """
 
 import contextlib
+import errno
 import fcntl
 import itertools
 import os
@@ -51,7 +52,7 @@ LOG = Path(os.environ['GUESTLOCK_LOG'])
 # Under valgrind everything takes longer.
 PATIENCE = 10 if os.environ.get('GUESTLOCKD_WRAPPER') else 1
 # What nobody measures may take longer where other tests run at the same time.
-BUSY = 4 * PATIENCE
+BUSY = 6 * PATIENCE
 FREEDESKTOP_ERRORS = ('InvalidArgs', 'AccessDenied', 'InteractiveAuthorizationRequired', 'UnknownObject',
                       'UnknownMethod', 'NoReply')
 
@@ -65,8 +66,12 @@ def equal(actual, expected):
 def wait_until(condition, what, timeout=5):
     """Handles what comes in from the bus until condition() is true."""
     deadline = time.monotonic() + timeout * BUSY
-    while not condition():
-        if time.monotonic() > deadline:
+    while True:
+        # Asked before the condition is looked at, so that it is once more after a long pause of this process.
+        late = time.monotonic() > deadline
+        if condition():
+            return
+        if late:
             raise AssertionError(f'waited {timeout * BUSY} s in vain for {what}')
         if not GLib.MainContext.default().iteration(False):
             time.sleep(0.001)
@@ -381,8 +386,17 @@ def _connect_as(user, groups=()):
 def as_uid(user, groups=()):
     """A connection of another user (name or uid), with `groups` as its supplementary ones."""
     peer = _connect_as(user, groups)
-    at_end(lambda: peer.connection.is_closed() or peer.close())
+    at_end(lambda: _close(peer))
     return peer
+
+
+def _close(peer):
+    """Also one that the bus is throwing off."""
+    try:
+        peer.close()
+    except GLib.Error as error:
+        if not error.matches(Gio.io_error_quark(), Gio.IOErrorEnum.CLOSED):
+            raise
 
 
 def uid_of(user):
@@ -442,11 +456,24 @@ def _stands_still(pid):
 def temp_dir(user=None, on_disk=False):
     """A directory that every user can reach, in memory or on a real disk."""
     path = Path(tempfile.mkdtemp(prefix='guestlock-', dir='/var/tmp' if on_disk else os.environ['GUESTLOCK_TMP']))
-    at_end(lambda: shutil.rmtree(path))
+    at_end(lambda: _remove(path))
     path.chmod(0o755)
     if user:
         os.chown(path, uid_of(user), -1)
     return path
+
+
+def _remove(path):
+    """Also where the service or others still put files, or take them away: they end after this test's own."""
+    def is_gone():
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+                raise
+        return not path.exists()
+
+    wait_until(is_gone, f'{path} to be removed')
 
 
 def image(directory, name='disk.img', user=None, size=1 << 20):
@@ -539,12 +566,21 @@ def keeper_is_ready():
 def end_keeper():
     """With what it keeps."""
     pid = keeper_pid()
-    if pid is None:
-        return
-    pidfd = os.pidfd_open(pid)
+    if pid is not None:
+        _end_pid(pid, signal.SIGKILL, 'guestlock-keeper')
+
+
+def _end_pid(pid, how, what, ended=lambda: True):
+    """Waits until it is gone, and what it leaves is as `ended` has it. It may be ending by itself just now."""
     try:
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        wait_until(lambda: _has_ended(pidfd), f'the end of guestlock-keeper, pid {pid}', 10)
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        wait_until(ended, f'the end of {what}, pid {pid}', 10)
+        return
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, how)
+        wait_until(lambda: _has_ended(pidfd) and ended(), f'the end of {what}, pid {pid}', 10)
     finally:
         os.close(pidfd)
 
@@ -555,17 +591,31 @@ def restart_service():
     return start_service()
 
 
+def _is_starting():
+    """Whether the bus has something started that has not taken its name yet: until then it has a child that sees to
+    that. In a booted systemd that starts things, not the bus."""
+    if 'GUESTLOCK_SYSTEM_BUS' in os.environ:
+        return False
+    pid = bus.ask_bus('GetConnectionUnixProcessID', '(s)', 'org.freedesktop.DBus')
+    return bool(Path(f'/proc/{pid}/task/{pid}/children').read_text())
+
+
+def _wait_for_starts():
+    """Somebody's last call may have had it started."""
+    wait_until(lambda: not _is_starting(), 'what the bus starts to be there', 10)
+
+
 def _end_owner(name, how):
-    if not has_owner(name):
-        return
-    pid = bus.ask_bus('GetConnectionUnixProcessID', '(s)', name)
-    pidfd = os.pidfd_open(pid)
+    _wait_for_starts()
     try:
-        signal.pidfd_send_signal(pidfd, how)
-        ended = lambda: _has_ended(pidfd) and not has_owner(name)  # noqa: E731
-        wait_until(ended, f'the end of {name}, pid {pid}', 10)
-    finally:
-        os.close(pidfd)
+        owner = bus.ask_bus('GetNameOwner', '(s)', name)
+        pid = bus.ask_bus('GetConnectionUnixProcessID', '(s)', owner)
+    except Error as error:
+        if error.name != 'org.freedesktop.DBus.Error.NameHasNoOwner':
+            raise
+        return
+    # The name itself may be another's soon.
+    _end_pid(pid, how, name, lambda: not has_owner(owner))
 
 
 def _has_ended(pidfd):
@@ -590,7 +640,7 @@ def polkit_rules(script):
         if (action.id == "{NAME}.revoke" && action.lookup("rules") == "{mark}") return polkit.Result.YES;
     }});
     {script}'''
-    running = has_owner('org.freedesktop.PolicyKit1')
+    running = _polkit_runs()
     if not path.exists():
         at_end(lambda: _remove_rules(path))
     path.with_suffix('.new').write_text(script)
@@ -598,8 +648,14 @@ def polkit_rules(script):
     _wait_for_rules(running, lambda: _are_in_force(mark))
 
 
+def _polkit_runs():
+    """One that is about to has read its rules already."""
+    _wait_for_starts()
+    return has_owner('org.freedesktop.PolicyKit1')
+
+
 def _remove_rules(path):
-    running = has_owner('org.freedesktop.PolicyKit1')
+    running = _polkit_runs()
     mark = re.search(r'lookup\("rules"\) == "(\d+)"', path.read_text())[1]
     path.unlink()
     _wait_for_rules(running, lambda: not _are_in_force(mark))
@@ -621,7 +677,7 @@ def _are_in_force(mark):
             GLib.Variant('((sa{sv})sa{ss}us)', (
                 ('system-bus-name', {'name': GLib.Variant('s', subject.name)}), f'{NAME}.revoke', {'rules': mark}, 0,
                 '')),
-            None, Gio.DBusCallFlags.NONE, 20000, None).unpack()
+            None, Gio.DBusCallFlags.NONE, 20000 * BUSY, None).unpack()
     finally:
         subject.close()
     return authorized
@@ -705,7 +761,7 @@ def _tidy_up():
             end_keeper()
             for directory in (RUNTIME_DIR, STATE_DIR):
                 shutil.rmtree(directory, ignore_errors=True)
-            if not has_owner(NAME) and not RUNTIME_DIR.exists() and not STATE_DIR.exists():
+            if not _is_starting() and not has_owner(NAME) and not RUNTIME_DIR.exists() and not STATE_DIR.exists():
                 return
         raise AssertionError(f'{NAME} is started again and again')
 

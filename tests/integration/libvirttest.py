@@ -8,6 +8,7 @@ which has to be root's, they run as root, on directories of their own.
 import hashlib
 import os
 import shutil
+import socket
 import uuid
 from pathlib import Path
 
@@ -51,8 +52,8 @@ class Libvirt:
         process = spawn_process(program, '--pid-file', str(self.home / f'{program}.pid'), user=self.user,
                                 env=self.environment, cwd='/', stdout=log, stderr=log)
         log.close()
-        socket = self.sockets / ('libvirt-sock' if program == 'libvirtd' else f'{program}-sock')
-        wait_until(lambda: socket.exists() or process.poll() is not None, program, 10)
+        path = self.sockets / ('libvirt-sock' if program == 'libvirtd' else f'{program}-sock')
+        wait_until(lambda: listens(path) or process.poll() is not None, program, 10)
         assert process.poll() is None, (self.home / f'{program}.log').read_text()
         return process
 
@@ -76,11 +77,22 @@ class Libvirt:
         assert result.returncode == 0, result.stderr
 
 
+def listens(path):
+    """Whether somebody takes connections there: the socket is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as end:
+        try:
+            end.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True
+
+
 def add_line(path, line):
-    """To one of the files that are the test's own, until it ends."""
-    before = path.read_text()
-    path.write_text(f'{before}{line}\n')
-    at_end(lambda: path.write_text(before))
+    """To one of the files that are the test's own, until it ends. Whoever reads it meanwhile always sees the rest."""
+    size = path.stat().st_size
+    with open(path, 'a') as file:
+        file.write(f'{line}\n')
+    at_end(lambda: os.truncate(path, size))
 
 
 class LibvirtWithLockspace(Libvirt):

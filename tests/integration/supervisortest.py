@@ -49,8 +49,9 @@ def kill_all(pid):
 
 def wait_for_child(guest):
     """The guest's process, which has been let go, and has loaded its libraries."""
-    wait_until(lambda: guest.Pid != 0, 'the guest to have a process')
-    pid = guest.Pid
+    pids = []
+    wait_until(lambda: pids.append(guest.Pid) or pids[-1] != 0, 'the guest to have a process')
+    pid = pids[-1]
     wait_until(lambda: (command_of(pid) != 'guestlock-super' and state_of(pid) == 'S') or not is_alive(pid),
                'the guest to be started')
     return pid
@@ -101,6 +102,6 @@ def descriptors_of(pid):
     for entry in Path(f'/proc/{pid}/fd').iterdir():
         try:
             found[int(entry.name)] = entry.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue
     return found
