@@ -138,6 +138,11 @@ static gboolean take_answers(GlKeeper *keeper) {
         return TRUE;
 }
 
+void gl_keeper_read(GlKeeper *keeper) {
+        if (keeper->fd >= 0 && !take_answers(keeper))
+                gl_keeper_disconnect(keeper);
+}
+
 static int on_io(sd_event_source *source, int fd, uint32_t events, void *user_data) {
         GlKeeper *keeper = user_data;
 

@@ -76,6 +76,7 @@ GPtrArray *gl_keeper_take_sent(GlKeeper *keeper);
 
 /* keeper-link.c */
 void gl_keeper_connect_now(GlKeeper *keeper);
+void gl_keeper_read(GlKeeper *keeper);       /* what has come */
 void gl_keeper_disconnect(GlKeeper *keeper); /* and tries again */
 void gl_keeper_hang_up(GlKeeper *keeper);    /* just that */
 void gl_keeper_reap_starter(GlKeeper *keeper);

@@ -234,8 +234,10 @@ static gint64 expire_first(GlKeeper *keeper, GQueue *deadlines) {
 
 static int on_expire(sd_event_source *source, uint64_t usec, void *user_data) {
         GlKeeper *keeper = user_data;
-        gint64 first = expire_first(keeper, &keeper->deadlines[0]);
+        gint64 first;
 
+        gl_keeper_read(keeper); /* it may be we who are late */
+        first = expire_first(keeper, &keeper->deadlines[0]);
         first = MIN(first, expire_first(keeper, &keeper->deadlines[1]));
         if (keeper->deadlines[0].head) /* a PING, if nothing else was there */
                 first = MIN(first, expires_at(keeper, keeper->deadlines[0].head->data));

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -143,6 +144,18 @@ static guint list(Fixture *fixture) {
         return fixture->keys->len;
 }
 
+/* Whose peer is the keeper. */
+static int client_end(const Fixture *fixture) {
+        for (int fd = 3; fd < 100; fd++) {
+                struct ucred peer = {0};
+                socklen_t size = sizeof(peer);
+
+                if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid == fixture->process.pid)
+                        return fd;
+        }
+        g_assert_not_reached();
+}
+
 /* valgrind 3.19 gives up the whole program on the clone() that starts one, and can be told by what else it lacks. */
 static gboolean cannot_start(void) {
         int fd = (int) syscall(SYS_pidfd_open, getpid(), 0);
@@ -272,6 +285,19 @@ static void test_a_keeper_that_is_stopped(Fixture *fixture, gconstpointer unused
         g_assert_cmpuint(g_array_index(fixture->keys, guint64, fixture->keys->len - 1), ==, 5000);
 }
 
+/* Who comes late himself does not hold that against the keeper. */
+static void test_a_loop_that_is_late(Fixture *fixture, gconstpointer unused) {
+        struct pollfd answer = {.fd = -1, .events = POLLIN};
+
+        start_and_open(fixture);
+        answer.fd = client_end(fixture);
+        keep(fixture, 1);
+        g_assert_cmpint(poll(&answer, 1, 30 * 1000), ==, 1);
+        g_usleep(1200 * 1000);
+        g_assert_cmpint(result(fixture), ==, 0);
+        g_assert_cmpstr(fixture->readiness->str, ==, "+");
+}
+
 static void test_a_keeper_that_is_killed(Fixture *fixture, gconstpointer unused) {
         pid_t first, second;
 
@@ -314,13 +340,7 @@ static void test_a_connection_that_breaks(Fixture *fixture, gconstpointer unused
         g_assert_no_errno(kill(fixture->process.pid, SIGSTOP));
         drop(fixture, 1);
         keep(fixture, 3);
-        for (int fd = 3; fd < 100; fd++) { /* the client's: its peer is the keeper */
-                struct ucred peer = {0};
-                socklen_t size = sizeof(peer);
-
-                if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid == fixture->process.pid)
-                        g_assert_no_errno(shutdown(fd, SHUT_RDWR));
-        }
+        g_assert_no_errno(shutdown(client_end(fixture), SHUT_RDWR));
         g_assert_cmpint(result(fixture), ==, -ECONNRESET); /* of the KEEP */
         g_assert_no_errno(kill(fixture->process.pid, SIGCONT));
         g_assert_cmpint(result(fixture), ==, 0); /* of the DROP */
@@ -393,6 +413,7 @@ int main(int argc, char **argv) {
         ADD("nothing-is-told-before-the-call-returns", NULL, test_nothing_is_told_before_the_call_returns);
         ADD("five-thousand-at-once", NULL, test_five_thousand_at_once);
         ADD("a-keeper-that-is-stopped", NULL, test_a_keeper_that_is_stopped);
+        ADD("a-loop-that-is-late", NULL, test_a_loop_that_is_late);
         ADD("a-keeper-that-is-killed", NULL, test_a_keeper_that_is_killed);
         ADD("a-connection-that-breaks", NULL, test_a_connection_that_breaks);
         ADD("nobody-there", NULL, test_nobody_there);
