@@ -5,11 +5,11 @@
  *
  *     slow-fs DIRECTORY CONTROL MOUNTPOINT
  *
- * It passes the files of DIRECTORY through. CONTROL holds one of "ok", "slow N" (writes take N milliseconds), "hang"
- * (every request waits until CONTROL says something else) and "eio" (reading, writing and syncing fail); it is to be
- * replaced by renaming, because what is read must be whole. Nothing is cached here, and as little as possible in the
- * kernel. For each write a line goes to standard output when it comes in, and one when it has landed. Ends when it
- * is unmounted.
+ * It passes the files of DIRECTORY through. CONTROL holds one of "ok", "slow N" (writes take N milliseconds), "hold"
+ * (writes wait until CONTROL says something else), "hang" (every request does) and "eio" (reading, writing and syncing
+ * fail); it is to be replaced by renaming, because what is read must be whole. Nothing is cached here, and as little as
+ * possible in the kernel. For each write a line goes to standard output when it comes in, and one when it has landed.
+ * Ends when it is unmounted.
  */
 
 #define FUSE_USE_VERSION 31
@@ -37,13 +37,13 @@ static void read_control(char mode[32]) {
                 close(fd);
 }
 
-/* Waits while everything hangs; then 0, or -EIO for a request that touches data. */
+/* Waits while everything hangs, or writes are held; then 0, or -EIO for a request that touches data. */
 static int wait_for_storage(int touches_data, int writes) {
         unsigned milliseconds;
         char mode[32];
 
         read_control(mode);
-        while (strncmp(mode, "hang", strlen("hang")) == 0) {
+        while (strncmp(mode, "hang", strlen("hang")) == 0 || (writes && strncmp(mode, "hold", strlen("hold")) == 0)) {
                 usleep(POLL_USEC);
                 read_control(mode);
         }

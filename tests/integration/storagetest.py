@@ -64,7 +64,7 @@ class SlowFs:
         assert self.process.poll() is None, f'slow-fs: {self.log.read_text()}'
 
     def be(self, mode):
-        """'ok', 'slow MILLISECONDS', 'hang' or 'eio', from the next request on."""
+        """'ok', 'slow MILLISECONDS', 'hold' (writes alone), 'hang' or 'eio', from the next request on."""
         # Renamed, so that it is never read half written.
         new = self.control.with_suffix('.new')
         new.write_text(mode)

@@ -318,7 +318,7 @@ def manager_of_guests():
         guest.Shutdown({'kill': True})
     equal((alices.State, process.poll()), ('held', None))
     alices.Shutdown({'kill': True})
-    equal(process.wait(5), -9)
+    equal(process.wait(30), -9)
 
 
 @test

@@ -81,7 +81,7 @@ def guest_in_a_shell():
     text = variables + readme_block('readme-guest', disk=('/srv/web1.qcow2', path),
                                     fifo=('/run/web1.go', directory / 'go'))
     with open(LOG, 'ab') as log:
-        subprocess.run(['bash', '-c', text], check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=30,
+        subprocess.run(['bash', '-c', text], check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=120,
                        env=os.environ | {'PATH': f'{directory}:{os.environ["PATH"]}'})
     guest, signals = bus.guest(manager().GetGuest(UUID)), Signals()
     pidfd = os.pidfd_open(guest.Pid)
@@ -115,7 +115,7 @@ def guest_below_a_supervisor():
     guest = bus.guest(manager().GetGuest(UUID))
     equal((guest.State, guest.SupervisorPid, guest.Resources[0]['kept-by']), ('held', shell.pid, 'holder'))
     shell.terminate()
-    equal(shell.wait(5), -15)
+    equal(shell.wait(30), -15)
     wait_until(lambda: guest.State == 'released', 'the guest to be released')
 
 
@@ -147,7 +147,7 @@ def a_life_with_busctl():
     state = ask('call', *on_guest, 'Release', 'a{sv}', 0)
     ask('call', *on_guest, 'Acquire', 'a{sv}', 1, 'state', 's', state.partition(' ')[2].strip('"'))
     ask('call', *on_guest, 'Shutdown', 'a{sv}', 1, 'kill', 'b', 'true')
-    equal(process.wait(5), -9)
+    equal(process.wait(30), -9)
     ask('call', *on_guest, 'Free', 'a{sv}', 0)
     equal(manager().NGuests, 0)
 
@@ -203,9 +203,9 @@ def names_of_errors():
 @test
 def signals_as_gdbus_shows_them():
     path = image(temp_dir())
+    manager().ListDrivers()
     monitor = spawn_process('gdbus', 'monitor', '--system', '--dest', NAME, stdout=subprocess.PIPE, text=True)
     # It says these when it listens; the second one when it knows who the service is.
-    manager().ListDrivers()
     for text in ('Monitoring signals', f'The name {NAME} is owned'):
         assert text in monitor.stdout.readline()
     guest = start_guest([disk(path)], uuid=UUID)

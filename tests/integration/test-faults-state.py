@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from guestlocktest import (
-    LOG, RUNTIME_DIR, STATE_DIR, create_guest, disk, end_keeper, end_process, end_service, equal, fails, image,
+    LOG, RUNTIME_DIR, STATE_DIR, at_end, create_guest, disk, end_keeper, end_process, end_service, equal, fails, image,
     is_locked, main, manager, restart_service, spawn_process, start_guest, start_service, temp_dir, test, wait_until)
 
 GUESTS, SET_ASIDE = RUNTIME_DIR / 'guests', RUNTIME_DIR / 'set-aside'
@@ -105,7 +105,7 @@ def strange_files():
     started = time.monotonic()
     start_service()
     equal([path for *_, path in manager().ListGuests({})], [well.path])
-    assert time.monotonic() - started < 5
+    took = time.monotonic() - started
     log = LOG.read_bytes()[begin:].decode(errors='replace')
     equal((well.State, is_locked(well_path)), ('held', True))
     for what, file in [*files.items(), ('two of one guest', second)]:
@@ -113,8 +113,13 @@ def strange_files():
         assert [line for line in log.splitlines() if file.name in line and 'set aside' in line], f'{what}: {log}'
     # None of these guests is known, and the keeper's locks keep others from their disks.
     equal([number for number in range(len(STRANGE)) if not is_locked(directory / f'{number}.img')], [])
-    restart_service()
+    end_service(signal.SIGKILL)
+    started = time.monotonic()
+    start_service()
+    equal([path for *_, path in manager().ListGuests({})], [well.path])
+    usual = time.monotonic() - started
     equal([number for number in range(len(STRANGE)) if not is_locked(directory / f'{number}.img')], [])
+    assert took < 5 + 5 * usual, f'it took {took:.2f} s to start, and {usual:.2f} s without them'
 
 
 @test
@@ -224,8 +229,13 @@ def killed_although_the_service_was():
     process.stdout.readline()
     guest = held_by(process, image(temp_dir()), **{'on-lease-lost': 'kill'})
     guest.Revoke('', '', 'away with it', {})
-    restart_service()
-    equal(process.wait(3), -signal.SIGKILL)
+    pid = restart_service()
+    manager().ListGuests({})  # answered when everything is adopted
+    # What it has not done by now it does not do.
+    os.kill(pid, signal.SIGSTOP)
+    at_end(lambda: os.kill(pid, signal.SIGCONT))
+    equal(process.wait(30), -signal.SIGKILL)
+    os.kill(pid, signal.SIGCONT)
     wait_until(lambda: guest.State == 'released', 'the leases to end')
 
 

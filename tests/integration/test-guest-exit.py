@@ -269,29 +269,43 @@ def how_soon():
     directory, count = temp_dir(), 20
     disks = [disk(image(directory, f'{number}.img')) for number in range(4)]
     times = []
+
+    # One for each disk: they may come back one by one.
+    def take(*arguments):
+        times.extend([time.monotonic()] * len(arguments[5].unpack()[1]))
     subscription = bus.connection.signal_subscribe(
-        NAME, None, 'LeasesReleased', None, None, Gio.DBusSignalFlags.NONE,
-        lambda *_: times.append(time.monotonic()))
+        NAME, None, 'LeasesReleased', None, None, Gio.DBusSignalFlags.NONE, take)
     at_end(lambda: bus.connection.signal_unsubscribe(subscription))
-    delays = []
+
+    def wait_for_all(begin):
+        while len(times) < len(disks):
+            assert time.monotonic() - begin < 30 * PATIENCE, 'no LeasesReleased'
+            if not GLib.MainContext.default().iteration(False):
+                time.sleep(0.0002)  # the service needs the processor
+        last = (times[-1] - begin) * 1000
+        times.clear()
+        return last
+
+    delays, usual = [], []
     for _ in range(count):
+        # What it takes to give them back at all, on this machine and now.
+        guest, begin = start_guest(disks), time.monotonic()
+        guest.Shutdown({})
+        usual.append(wait_for_all(begin))
         process = spawn_process()
         start_guest(disks, options={'pid': process.pid})
         pidfd = os.pidfd_open(process.pid)
         ended = select.poll()
         ended.register(pidfd, select.POLLIN)
         process.kill()
-        assert ended.poll(10000)
-        begin = time.monotonic()
-        while not times:
-            assert time.monotonic() - begin < 10 * PATIENCE, 'no LeasesReleased'
-            GLib.MainContext.default().iteration(False)
-        delays.append((times.pop() - begin) * 1000)
+        assert ended.poll(30000)
+        delays.append(wait_for_all(time.monotonic()))
         os.close(pidfd)
         assert not any(is_locked(name) for _, name, _, _ in disks)
     note(f'from the end of a process to LeasesReleased, {count} guests of 4 disks: '
-         f'median {statistics.median(delays):.2f} ms, largest {max(delays):.2f} ms')
-    assert statistics.median(delays) < 50 * PATIENCE, delays
+         f'median {statistics.median(delays):.2f} ms, largest {max(delays):.2f} ms; '
+         f'by Shutdown {statistics.median(usual):.2f} ms')
+    assert statistics.median(delays) < 50 * PATIENCE + 10 * statistics.median(usual), (delays, usual)
 
 
 main()

@@ -3,26 +3,29 @@
 
 import os
 import signal
+import statistics
 import time
 
 from gi.repository import GLib
 
 from guestlocktest import (
     NAME, Signals, configure, create_guest, disk, end_process, equal, fails, has_owner, image, is_locked, main, manager,
-    service_pid, spawn_process, start_guest, start_service, temp_dir, test, wait_until)
+    note, restart_service, run, service_pid, spawn_process, start_guest, start_service, temp_dir, test, wait_until)
 from storagetest import SlowFs, holder, loop_device, mounted_ext4, must_run, resource
 
 TIMEOUT = 2.0
+# So long that much can be done before it is over, also where many other things are done.
+LONG = 30
 
 
-def hanging_mount():
+def hanging_mount(patience=TIMEOUT):
     """A healthy one so far, and a service that loses its patience soon."""
-    configure(f'[limits]\nStorageTimeoutSec={TIMEOUT:.0f}\n')
+    configure(f'[limits]\nStorageTimeoutSec={patience:.0f}\n')
     return SlowFs()
 
 
 class ends_in_time:
-    """What is inside takes as long as the service has patience."""
+    """What is inside takes as long as the service has patience (and what this machine takes), not for ever."""
 
     def __enter__(self):
         self.begin = time.monotonic()
@@ -31,24 +34,24 @@ class ends_in_time:
     def __exit__(self, *error):
         self.took = time.monotonic() - self.begin
         if error[0] is None:
-            assert TIMEOUT * 0.9 < self.took < TIMEOUT * 5, f'took {self.took:.2f} s'
+            assert TIMEOUT * 0.9 < self.took < TIMEOUT * 15, f'took {self.took:.2f} s'
 
 
 def serve_others(directory, until):
-    """Starts and ends guests on healthy storage until something is so, and says how many, and the slowest."""
-    path, served, slowest = image(directory, 'healthy.img'), 0, 0
+    """Starts and ends guests on healthy storage until something is so, and gives how long each has taken."""
+    path, took = image(directory, 'healthy.img'), []
     while not until():
         begin = time.monotonic()
         start_guest([disk(path)], name='healthy').Shutdown({})
-        slowest = max(slowest, time.monotonic() - begin)
-        served += 1
-    print(f'# meanwhile {served} guests were served, the slowest in {slowest * 1000:.0f} ms')
-    return served, slowest
+        took.append(time.monotonic() - begin)
+    note(f'meanwhile {len(took)} guests were served, the slowest in {max(took, default=0) * 1000:.0f} ms')
+    return took
 
 
 def forget_caches(device, point):
     """Has the file system read what it needs from the device anew."""
-    must_run('umount', point)
+    # What the service has looked at may be closed on a thread.
+    wait_until(lambda: run('umount', str(point)).returncode == 0, f'{point} to be unmounted')
     must_run('blockdev', '--flushbufs', device)
     must_run('mount', device, point)
 
@@ -60,9 +63,9 @@ def register_on_a_mount_that_hangs():
     guest = create_guest('stalled')
     start_guest([disk(image(healthy))]).Shutdown({})
     storage.be('hang')
-    with ends_in_time() as hanging:
+    with ends_in_time():
         pending = guest.later.RegisterResource(*disk(path))
-        served, slowest = serve_others(healthy, lambda: pending.done)
+        serve_others(healthy, lambda: pending.done)
     with fails('StorageUnavailable', contains=str(path)):
         pending.result()
     equal(guest.Resources, [])
@@ -70,11 +73,44 @@ def register_on_a_mount_that_hangs():
     guest.RegisterResource(*disk(path))
     guest.Acquire({})
     equal(resource(guest, path)['scope'], 'mount')
-    # The others are as many as when nothing hangs, give or take what else this machine does.
-    end = time.monotonic() + 0.5
-    usual, _ = serve_others(healthy, lambda: time.monotonic() > end)
-    assert served / hanging.took > usual / 0.5 / 3, f'{served} in {hanging.took:.1f} s, but {usual} in 0.5 s'
-    assert slowest < TIMEOUT * 0.9
+
+
+def links_to(storage, path, healthy):
+    """A symbolic link on healthy storage, and a way through one and back."""
+    (storage.below / 'sub').mkdir()
+    links = [healthy / 'link', healthy / 'way' / path.name, healthy / 'way' / 'sub' / '..' / path.name]
+    links[0].symlink_to(storage.point / path.name)
+    (healthy / 'way').symlink_to(storage.point)
+    return links
+
+
+@test
+def others_are_served_meanwhile():
+    """As fast as when nothing hangs. The two take turns, so that what else this machine does slows both."""
+    storage, healthy = hanging_mount(LONG), temp_dir()
+    path = image(storage.below)
+    stalled = [storage.point / path.name, *links_to(storage, path, healthy)]
+    meanwhile, usual = [], []
+    for _ in range(10):
+        guests = [create_guest('stalled') for _ in stalled]
+        storage.be('hang')
+        pending = [guest.later.RegisterResource(*disk(name)) for guest, name in zip(guests, stalled)]
+        meanwhile += serve_others(healthy, turns(10))
+        assert not any(call.done for call in pending)
+        storage.be('ok')
+        for call, guest in zip(pending, guests):
+            call.result()
+            guest.Free({})
+        usual += serve_others(healthy, turns(10))
+    # Neither are all of them slower, nor is one now and then held up for long; moments of other load are in both.
+    assert statistics.quantiles(meanwhile)[0] < 3 * statistics.median(usual) + 0.002, (meanwhile, usual)
+    assert statistics.mean(meanwhile) < 3 * statistics.mean(usual) + 0.05, (meanwhile, usual)
+
+
+def turns(n):
+    """For serve_others(): until it has served so many."""
+    left = iter(range(n))
+    return lambda: next(left, None) is None
 
 
 @test
@@ -94,7 +130,7 @@ def acquire_on_a_mount_that_hangs():
     signals = Signals()
     storage.be('ok')
     # The one that came too late is undone, and nobody hears of it.
-    equal(late.Acquire({'wait-ms': 5000}), late.Generation)
+    equal(late.Acquire({'wait-ms': 60000}), late.Generation)
     equal((guest.State, late.State), ('new', 'held'))
     equal(signals.expect('LeasesAcquired', late.path)[1], [('disk', str(path), 'exclusive')])
     signals.nothing_else()
@@ -133,7 +169,7 @@ def late_success_is_undone_on_a_loop_device():
         guest.Acquire({})
     storage.be('ok')
     # Which cannot be had while a description of the guest's has it locked.
-    other = start_guest([disk(path)], options={'wait-ms': 5000})
+    other = start_guest([disk(path)], options={'wait-ms': 60000})
     equal((guest.State, resource(guest, path)['state']), ('new', 'registered'))
     assert is_locked(path)
     other.Shutdown({})
@@ -144,19 +180,14 @@ def late_success_is_undone_on_a_loop_device():
 def link_on_healthy_storage():
     """A symbolic link, and a way through it and back, stall nobody but who follows it."""
     storage, healthy = hanging_mount(), temp_dir()
-    path = image(storage.below)
-    (storage.below / 'sub').mkdir()
-    links = [healthy / 'link', healthy / 'way' / path.name, healthy / 'way' / 'sub' / '..' / path.name]
-    links[0].symlink_to(storage.point / path.name)
-    (healthy / 'way').symlink_to(storage.point)
+    links = links_to(storage, image(storage.below), healthy)
     guests = [create_guest(f'stalled{number}') for number in range(len(links))]
     storage.be('hang')
     pending = [guest.later.RegisterResource(*disk(link)) for guest, link in zip(guests, links)]
-    served, slowest = serve_others(healthy, lambda: all(call.done for call in pending))
+    serve_others(healthy, lambda: all(call.done for call in pending))
     for call, link in zip(pending, links):
         with fails('StorageUnavailable', contains=str(link)):
             call.result()
-    assert served > 20 and slowest < TIMEOUT * 0.9
 
 
 @test
@@ -222,27 +253,35 @@ def lockspace_directory_that_hangs():
     """No disk can be leased, and nothing else is stalled: what needs no lock file is granted and given back."""
     storage, healthy = SlowFs(), temp_dir()
     (storage.below / 'lockspace').mkdir(0o700)
-    configure(f'[guestlock]\nLockspaceDirectory={storage.point}/lockspace\n[limits]\nStorageTimeoutSec={TIMEOUT:.0f}\n')
+
+    def patient(seconds):
+        configure(f'[guestlock]\nLockspaceDirectory={storage.point}/lockspace\n'
+                  f'[limits]\nStorageTimeoutSec={seconds:.0f}\n')
+    patient(LONG)
     path, leases = image(healthy), image(healthy, 'leases')
     of_leases = create_guest('of-leases')
     of_leases.RegisterResource('lease', 'a', 'exclusive', {'path': str(leases), 'offset': GLib.Variant('t', 4096)})
     stalled = create_guest('stalled')
     stalled.RegisterResource(*disk(path))
     storage.be('hang')
-    with ends_in_time():
-        pending = stalled.later.Acquire({})
-        served = 0
-        while not pending.done:
-            of_leases.Acquire({})
-            of_leases.Release({})
-            served += 1
-        assert served > 50, served
-    with fails('StorageUnavailable', contains=str(path)):
+    pending = stalled.later.Acquire({})
+    for _ in range(50):
+        of_leases.Acquire({})
+        of_leases.Release({})
+    assert not pending.done
+    storage.be('ok')
+    # Now that it can be seen: locks on FUSE are none to be relied on.
+    with fails('StorageUnavailable', contains=['lockspace', 'FUSE']):
         pending.result()
+    patient(TIMEOUT)
+    restart_service()
+    equal(stalled.State, 'new')
+    storage.be('hang')
+    with ends_in_time(), fails('StorageUnavailable', contains=str(path)):
+        stalled.Acquire({})
     equal(stalled.State, 'new')
     assert not is_locked(path)
     storage.be('ok')
-    # Now that it can be seen: locks on FUSE are none to be relied on.
     with fails('StorageUnavailable', contains=['lockspace', 'FUSE']):
         stalled.Acquire({})
 

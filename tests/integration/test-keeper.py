@@ -19,7 +19,11 @@ def is_kept(path):
     """guestlock-keeper has it open."""
     pid = keeper_pid()
     wanted = os.stat(path)
-    for entry in Path(f'/proc/{pid}/fd').iterdir() if pid else ():
+    try:
+        entries = list(Path(f'/proc/{pid}/fd').iterdir()) if pid else ()
+    except FileNotFoundError:
+        return False  # it has ended
+    for entry in entries:
         try:
             if os.path.samestat(entry.stat(), wanted):
                 return True
