@@ -69,6 +69,22 @@ void gl_password_agent_start(void) {
         close(pipe[0]);
 }
 
+/* From before its prompt until the answer has been looked at, one of the agent's threads has a child: who asks PAM. */
+gboolean gl_password_is_asked(void) {
+        g_autofree char *tasks = g_strdup_printf("/proc/%d/task", agent);
+        g_autoptr(GDir) directory = agent ? g_dir_open(tasks, 0, NULL) : NULL;
+        gboolean has_child = FALSE;
+        const char *task;
+
+        while (directory && !has_child && (task = g_dir_read_name(directory))) {
+                g_autofree char *file = g_build_filename(tasks, task, "children", NULL);
+                g_autofree char *children = NULL;
+
+                has_child = g_file_get_contents(file, &children, NULL, NULL) && *children;
+        }
+        return has_child;
+}
+
 void gl_password_agent_end(void) {
         if (!agent)
                 return;

@@ -35,12 +35,32 @@ static gboolean revoke_one(GuestlockGuest *guest, GuestlockResourceType type, co
         return guestlock_guest_revoke_sync(guest, type, name, reason, flags, NULL, error);
 }
 
+static gboolean has_process(GuestlockGuest *guest) {
+        return guestlock_guest_get_pid(guest) || guestlock_guest_get_supervisor_pid(guest);
+}
+
+/* What is taken away first may end the guest, by --kill or by its own wish, and so take the rest away as well. */
+static gboolean has_ended(GuestlockGuest *guest) {
+        return guestlock_guest_refresh_sync(guest, NULL, NULL) &&
+               (guestlock_guest_get_state(guest) == GUESTLOCK_STATE_GONE || !has_process(guest));
+}
+
 static gboolean revoke_named(GlCli *cli, GuestlockGuest *guest, char **paths, GError **error) {
+        gboolean had_process = has_process(guest);
+
         for (gsize i = 0; paths[i]; i++) {
+                g_autoptr(GError) trouble = NULL;
+
                 g_free(cli->path);
                 cli->path = gl_parse_path(paths[i], error);
-                if (!cli->path || !revoke_one(guest, GUESTLOCK_RESOURCE_TYPE_DISK, cli->path, error))
+                if (!cli->path)
                         return FALSE;
+                if (revoke_one(guest, GUESTLOCK_RESOURCE_TYPE_DISK, cli->path, &trouble))
+                        continue;
+                if (i > 0 && had_process && has_ended(guest))
+                        return TRUE;
+                g_propagate_error(error, g_steal_pointer(&trouble));
+                return FALSE;
         }
         return TRUE;
 }
@@ -50,7 +70,7 @@ static void report(GuestlockGuest *guest) {
 
         if (guestlock_guest_get_state(guest) != GUESTLOCK_STATE_LOST)
                 printf("Guest %s does not hold it any more.\n", name);
-        else if (arg_kill || guestlock_guest_get_pid(guest) || guestlock_guest_get_supervisor_pid(guest))
+        else if (arg_kill || has_process(guest))
                 printf("Guest %s has lost what was taken away. Others can have it when its process is gone.\n", name);
         else
                 printf("Guest %s has lost what was taken away. It has no process, so others can have it now.\n", name);

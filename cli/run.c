@@ -151,7 +151,8 @@ static gboolean run(GlCli *cli, char **command, GError **error) {
         if (arg_dry_run)
                 return dry_run(cli, &plan, request, name, uuid, error);
         guest = take(cli, &plan, request, name, uuid, error);
-        return guest && become_supervisor(cli, guest, command, error);
+        /* Interrupted in the same moment: then it is not begun, and the guest ends with this process. */
+        return guest && (cli->interrupted_by || become_supervisor(cli, guest, command, error));
 }
 
 const GlCommand gl_command_run = {

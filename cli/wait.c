@@ -3,20 +3,26 @@
 /*
  * Waiting that can be seen, and given up. The line on the terminal is drawn anew each second; who is in the way is
  * asked every other one, and that question never delays the call itself. Where there is no terminal, it is said once.
+ *
+ * Ctrl-C reaches polkit's agent too, and with that gone the call fails. Whichever of the two the loop hears of first,
+ * it was the signal that ended it: so its handler notes that itself, before anything can follow from it.
  */
 
 #include "wait.h"
 
+#include <errno.h>
 #include <glib-unix.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include "lease-options.h"
 #include "obstacles.h"
+#include "password.h"
 #include "screen.h"
 
 /* What is granted at once is not worth a line. */
@@ -35,6 +41,10 @@ typedef struct {
         guint n_ticks, timer;
         gboolean on_terminal, has_said, is_looking;
 } Wait;
+
+static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+static volatile sig_atomic_t signalled_by;
+static int wake_fd = -1;
 
 static gsize terminal_width(void) {
         struct winsize size;
@@ -61,7 +71,7 @@ static void draw(Wait *self) {
         g_autofree char *line = g_strdup_printf("Waiting for %s%s", cut, count);
         g_autofree char *fitting = gl_screen_cut(line, width);
 
-        if (self->on_terminal && is_echo_off())
+        if (self->on_terminal && (gl_password_is_asked() || is_echo_off()))
                 return;
         if (self->on_terminal)
                 fprintf(stderr, "\r%s%s%s\033[K", gl_screen_begin(stderr, GL_COLOUR_WARNING), fitting,
@@ -126,29 +136,46 @@ static void ended(GObject *source, GAsyncResult *result, gpointer data) {
         g_main_loop_quit(self->loop);
 }
 
-static gboolean interrupt(Wait *self, int number) {
-        self->cli->interrupted_by = number;
+static void on_signal(int number) {
+        int before = errno;
+
+        signalled_by = number;
+        eventfd_write(wake_fd, 1);
+        errno = before;
+}
+
+static gboolean interrupted(int fd, GIOCondition condition, gpointer data) {
+        Wait *self = data;
+
         g_cancellable_cancel(self->cancellable);
-        return G_SOURCE_CONTINUE;
+        return G_SOURCE_REMOVE;
 }
 
-static gboolean on_int(gpointer data) {
-        return interrupt(data, SIGINT);
+static void catch_signals(struct sigaction *before) {
+        struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+
+        wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (wake_fd < 0)
+                g_error("There is nothing to be woken by: %s", g_strerror(errno));
+        for (gsize i = 0; i < G_N_ELEMENTS(signals); i++)
+                sigaction(signals[i], &action, &before[i]);
 }
 
-static gboolean on_term(gpointer data) {
-        return interrupt(data, SIGTERM);
-}
-
-static gboolean on_hup(gpointer data) {
-        return interrupt(data, SIGHUP);
+static void let_signals_be(const struct sigaction *before) {
+        for (gsize i = 0; i < G_N_ELEMENTS(signals); i++)
+                sigaction(signals[i], &before[i], NULL);
+        close(wake_fd);
 }
 
 GAsyncResult *gl_wait(GlCli *cli, const GlWaitsFor *what, GlBegin begin, gpointer data) {
         Wait self = {.cli = cli, .what = what, .begin = g_get_monotonic_time(), .on_terminal = isatty(STDERR_FILENO)};
-        guint signals[] = {g_unix_signal_add(SIGINT, on_int, &self), g_unix_signal_add(SIGTERM, on_term, &self),
-                           g_unix_signal_add(SIGHUP, on_hup, &self)};
+        struct sigaction before[G_N_ELEMENTS(signals)];
+        g_autoptr(GSource) wake = NULL;
 
+        catch_signals(before);
+        wake = g_unix_fd_source_new(wake_fd, G_IO_IN);
+        g_source_set_callback(wake, G_SOURCE_FUNC(interrupted), &self, NULL);
+        g_source_attach(wake, NULL);
         self.loop = g_main_loop_new(NULL, FALSE);
         self.cancellable = g_cancellable_new();
         self.looking = g_cancellable_new();
@@ -161,8 +188,9 @@ GAsyncResult *gl_wait(GlCli *cli, const GlWaitsFor *what, GlBegin begin, gpointe
         g_cancellable_cancel(self.looking);
         while (self.is_looking)
                 g_main_context_iteration(NULL, TRUE);
-        for (gsize i = 0; i < G_N_ELEMENTS(signals); i++)
-                g_source_remove(signals[i]);
+        g_source_destroy(wake);
+        let_signals_be(before);
+        cli->interrupted_by = signalled_by;
         erase(&self);
         g_main_loop_unref(self.loop);
         g_object_unref(self.cancellable);

@@ -39,7 +39,7 @@ def with_a_password():
 def asking(*arguments, user='bob', **options):
     """A command in a terminal, that asks for the password."""
     terminal = Terminal(*arguments, user=user, **options)
-    terminal.wait_for('Password:', 5)
+    terminal.wait_for('Password:')
     wait_until(lambda: not terminal.has_echo(), 'the echo to be off')
     return terminal
 
@@ -101,6 +101,21 @@ for _how in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     test(_test)
 
 
+@test
+def interrupted_with_its_agent():
+    """Ctrl-C ends the agent as well, and what nobody answers is refused: it was Ctrl-C all the same."""
+    path = with_a_password()
+    terminal = asking('start', 'web1', '-d', path)
+    os.kill(terminal.pid, signal.SIGSTOP)
+    terminal.type(INTERRUPT)
+    wait_until(lambda: not processes_called(AGENT), 'the agent to end')
+    time.sleep(0.5)
+    os.kill(terminal.pid, signal.SIGCONT)
+    equal(terminal.end(), -signal.SIGINT)
+    nothing_is_left(terminal)
+    equal((manager().NGuests, is_locked(path)), (0, False))
+
+
 def below_a_shell(*command):
     """One that outlives it, and so does the session."""
     program, _library = program_for('bob')
@@ -148,6 +163,11 @@ def a_question_before_a_wait():
     terminal = asking('start', 'web1', '-u', UUID, '--wait', '-d', path)
     time.sleep(2)
     assert terminal.text.endswith('Password:'), terminal.text
+    # Nor does it where the agent has not come to turning the echo off.
+    terminal.set_echo(True)
+    time.sleep(1.5)
+    assert terminal.text.endswith('Password:'), terminal.text
+    terminal.set_echo(False)
     terminal.type(f'{PASSWORD}\n')
     terminal.wait_for('Waiting for guest "holder"')
     terminal.type(INTERRUPT)
