@@ -40,7 +40,7 @@ void fixture_done(GObject *source, GAsyncResult *result, gpointer data);
 /* Runs the loop until there is one; it is valid until the next call. */
 GAsyncResult *fixture_result(Fixture *f);
 
-/* Runs the loop until *flag, or fails after some seconds. */
+/* Runs the loop until *flag, or fails after two minutes. */
 void fixture_wait(Fixture *f, const gboolean *flag);
 
 /* Runs the loop until the guest has this state. */
@@ -57,7 +57,7 @@ void fixture_hear(Fixture *f, GuestlockGuest *guest);
 guint fixture_spawn(Fixture *f);
 void fixture_end(Fixture *f, guint pid);
 
-/* The service's process, asked of the bus; 0: none. */
+/* The service's process, asked of the bus: there has to be one, since 0 would be all of ours. */
 GPid fixture_service(Fixture *f);
 
 /* Stops the service now, and kills it after so many milliseconds, from another thread. */

@@ -10,6 +10,7 @@
 """
 
 import atexit
+import codecs
 import fcntl
 import json
 import os
@@ -145,12 +146,13 @@ class Screen:
         self.rest = ''
         while text:
             sequence = re.match(r'\x1b(\[([0-9;?]*)([A-Za-z])|.)', text)
+            if re.fullmatch(r'\x1b(\[[0-9;?]*)?', text):
+                # The rest of it has not come yet.
+                self.rest = text
+                return
             if sequence:
                 self._obey(sequence)
                 text = text[sequence.end():]
-            elif text[0] == '\x1b':
-                self.rest = text
-                return
             else:
                 self._put(text[0])
                 text = text[1:]
@@ -210,6 +212,8 @@ class Terminal:
         if user:
             os.fchown(self.slave, uid_of(user), -1)
         self.screen, self.raw = Screen(columns), ''
+        # What is read may end within a character.
+        self.decoder = codecs.getincrementaldecoder('utf-8')('backslashreplace')
         os.set_blocking(self.master, False)
         self.process = spawn_process(
             *map(_word, program or [own]), *map(_word, arguments), user=user, env=environment(library, **env or {}),
@@ -231,7 +235,7 @@ class Terminal:
                 data = os.read(self.master, 65536)
             except (BlockingIOError, OSError):
                 return self
-            text = data.decode(errors='backslashreplace')
+            text = self.decoder.decode(data)
             self.raw += text
             self.screen.feed(text)
 
@@ -255,6 +259,11 @@ class Terminal:
 
     def has_echo(self):
         return bool(termios.tcgetattr(self.slave)[3] & termios.ECHO)
+
+    def set_echo(self, on):
+        state = termios.tcgetattr(self.slave)
+        state[3] = state[3] | termios.ECHO if on else state[3] & ~termios.ECHO
+        termios.tcsetattr(self.slave, termios.TCSANOW, state)
 
     def end(self, how=None, timeout=10):
         """Its exit status, with all that it has said read; `how` is a signal to send it before."""

@@ -72,7 +72,9 @@ static void guest_starts_and_ends(Fixture *f) {
                                     g_error_matches(f->error, GUESTLOCK_ERROR, GUESTLOCK_ERROR_GUEST_RUNNING) &&
                                     (fixture_forget_error(f), TRUE));
         fixture_end(f, pid);
-        fixture_wait_heard(f, "released:guest-exited:disk released:guest-exited:disk ");
+        /* Each when its last writes have landed. */
+        fixture_wait_heard(f, "released:guest-exited:disk ");
+        fixture_wait_heard(f, "released:guest-exited:disk ");
         fixture_wait_state(f, guest, GUESTLOCK_STATE_GONE);
 }
 

@@ -12,6 +12,7 @@ import signal
 import struct
 import termios
 import time
+from functools import partial
 from pathlib import Path
 
 from guestlocktest import (
@@ -21,6 +22,7 @@ from guestlocktest import (
 BUILD = Path(os.environ['GUESTLOCK_BUILD'])
 CTL = BUILD / 'cli/guestlockctl'
 COMPLETION = SOURCE / 'cli/completion'
+TIMEOUT = shutil.which('timeout')
 BASH_COMPLETION = Path('/usr/share/bash-completion/bash_completion')
 # Tab; all that could be; and the key that hands the line over, and empties it.
 TAB, ALL, DONE = '\t', '\x18a', '\x18d'
@@ -60,8 +62,12 @@ def words_of(line):
 class Shell:
     """One in a terminal, in a directory of its own."""
 
-    def __init__(self, name):
+    def __init__(self, name, patience=BUSY):
         self.name, self.directory, self.shown = name, temp_dir(), b''
+        programs = temp_dir()
+        # What completion gives the service, a few seconds, may be too little where other tests run.
+        (programs / 'timeout').write_text(f'#!/bin/sh\nn=$1; shift; exec {TIMEOUT} $((n * {patience})) "$@"\n')
+        (programs / 'timeout').chmod(0o755)
         master, slave = pty.openpty()
         self.terminal = master
         at_end(lambda: os.close(master))
@@ -72,7 +78,7 @@ class Shell:
         self.process = spawn_process(
             'setsid', '--ctty', *command, cwd=self.directory, stdin=slave, stdout=slave, stderr=slave,
             env={**os.environ, 'TERM': 'vt100', 'HOME': str(self.directory),
-                 'PATH': f'{CTL.parent}:{os.environ["PATH"]}', 'LC_ALL': 'C.UTF-8'})
+                 'PATH': f'{programs}:{CTL.parent}:{os.environ["PATH"]}', 'LC_ALL': 'C.UTF-8'})
         os.close(slave)
         if name == 'zsh':
             self.type('. ./setup\n')
@@ -102,16 +108,16 @@ class Shell:
         return sorted(words_of(self.complete(line, ALL))[begin:])
 
 
-def shell_of(name):
+def shell_of(name, **options):
     if not shutil.which(name) or (name == 'bash' and not BASH_COMPLETION.exists()):
         skip(f'{name} or its completion is missing (tools/install-deps --all installs it)')
-    return Shell(name)
+    return Shell(name, **options)
 
 
-def in_each_shell(function):
+def in_each_shell(function, **options):
     for name in ('bash', 'zsh'):
         def in_shell(name=name):
-            function(shell_of(name))
+            function(shell_of(name, **options))
         in_shell.__name__ = f'{function.__name__}_in_{name}'
         test(in_shell)
 
@@ -206,7 +212,7 @@ def command_of_run(shell):
         equal(shell.complete(f'guestlockctl {before}sort --rev'), f'guestlockctl {before}sort --reverse ')
 
 
-@in_each_shell
+@partial(in_each_shell, patience=1)
 def without_a_service(shell):
     configure('nonsense\n')
     end_service()

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from guestlocktest import (
-    SOURCE, at_end, bus, configure, create_guest, disk, end_process, end_service, equal, image, lock, main, manager,
-    restart_service, run, spawn_process, start_guest, temp_dir, test, wait_until)
+    BUSY, SOURCE, at_end, bus, configure, create_guest, disk, end_process, end_service, equal, image, lock, main,
+    manager, restart_service, run, spawn_process, start_guest, temp_dir, test, wait_until)
 
 try:
     from jsonschema import Draft202012Validator, validators
@@ -209,7 +209,7 @@ def run_prints_nothing_of_its_own():
     equal(process.stdout.readline(), '{}\n')
     equal(ctl('guest', 'status', process.pid)['supervisor-pid'], process.pid)
     process.stdin.close()
-    equal((process.stdout.read(), process.wait(10)), ('', 1))
+    equal((process.stdout.read(), process.wait(10 * BUSY)), ('', 1))
 
 
 @test
@@ -289,7 +289,7 @@ def events():
     equal(monitor.until('state-changed')['guest']['state'], 'lost')
     guest.Revoke('disk', str(other), 'because', {'kill': True})
     equal(monitor.until('lease-lost', 2)['action'], 'kill')
-    process.wait(10)
+    process.wait(10 * BUSY)
     equal(monitor.until('leases-released')['reason'], 'guest-exited')
     monitor.until('waiting-changed', 2)
     equal(monitor.until('leases-acquired', 2)['guest']['name'], 'first')
@@ -302,7 +302,7 @@ def events():
     monitor.until('guest-added')
     monitor.until('guest-removed')
     monitor.process.send_signal(signal.SIGINT)
-    equal(monitor.process.wait(10), 0)
+    equal(monitor.process.wait(10 * BUSY), 0)
 
 
 def members_of(node, found):

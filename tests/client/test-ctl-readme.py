@@ -7,8 +7,8 @@ import signal
 from pathlib import Path
 
 from guestlocktest import (
-    LOG, SOURCE, at_end, bus, end_process, equal, image, is_locked, main, manager, run, spawn_process, temp_dir, test,
-    wait_until)
+    BUSY, LOG, SOURCE, at_end, bus, end_process, equal, image, is_locked, main, manager, run, spawn_process, temp_dir,
+    test, wait_until)
 
 CLI = Path(os.environ['GUESTLOCK_BUILD']) / 'cli'
 
@@ -47,7 +47,7 @@ def guest_and_a_look_at_it():
     assert str(path) in status and 'exclusive' in status, status
     assert who.startswith(f'"{path}" is in use:') and 'guest "web1"' in who, who
     assert stopped.startswith('Guest "web1"'), stopped
-    equal(shell.wait(10), -signal.SIGKILL)
+    equal(shell.wait(10 * BUSY), -signal.SIGKILL)
     equal(manager().ListGuests({}), [])
     assert not is_locked(path)
 

@@ -15,10 +15,10 @@ from ctltest import (
     BUILD, CONFLICT, CTL, DONE, FAILED, INTERRUPT, OTHER, SUSPEND, USAGE, UUID, Terminal, ctl, environment, equal,
     expect, spawn_ctl, wait_for_guest, wait_for_no_guests)
 from guestlocktest import (
-    NAME, Error, at_end, disk, end_process, has_owner, image, is_locked, main, manager, note, run,
+    BUSY, NAME, Error, at_end, bus, disk, end_process, has_owner, image, is_locked, main, manager, note, run,
     service_pid, start_guest, temp_dir, test, uid_of, wait_until)
 from storagetest import QEMU, must_run
-from supervisortest import catches, children_of, descriptors_of, kill_all, state_of
+from supervisortest import catches, children_of, descriptors_of, kill_all, state_of, wait_for_child
 
 # One that boots nothing.
 MACHINE = ['-M', 'pc', '-accel', 'tcg', '-m', '16', '-S', '-nodefaults', '-display', 'none']
@@ -85,7 +85,7 @@ def disks_of_qemu(user):
         # QEMU ends well on SIGTERM, when it has got so far.
         wait_until(lambda: catches(guest.Pid, signal.SIGTERM), 'QEMU to be ready')
         process.send_signal(signal.SIGTERM)
-        equal(process.wait(20), DONE)
+        equal(process.wait(20 * BUSY), DONE)
         wait_for_no_guests()
         assert not any(is_locked(layer) for layer in layers)
 
@@ -153,7 +153,7 @@ def it_waits_for_the_other_to_end():
     equal(children_of(second.pid), [])
     wait_until(lambda: catches(other.Pid, signal.SIGTERM), 'QEMU to be ready')
     first.send_signal(signal.SIGTERM)
-    equal(first.wait(20), DONE)
+    equal(first.wait(20 * BUSY), DONE)
     running(second)
 
 
@@ -231,8 +231,8 @@ def streams_and_environment():
 def descriptors():
     paths = [image(directory) for directory in (temp_dir(), temp_dir())]
     process = start('-q', '--no-backing-chain', '-d', paths[0], '-d', paths[1], '--', 'sleep', '1000')
-    guest = running(process)
-    found = descriptors_of(guest.Pid)
+    # Before its exec it has all that the supervisor has.
+    found = descriptors_of(wait_for_child(running(process)))
     locks = sorted((one.st_dev, one.st_ino) for number, one in found.items() if number > 2)
     equal(locks, sorted((path.stat().st_dev, path.stat().st_ino) for path in paths))
     # Nor has the supervisor what was open for the plan: its disks, the bus, and what it needs itself.
@@ -254,7 +254,7 @@ def signals_reach_the_guest():
     for number, word in ((signal.SIGTERM, 'term\n'), (signal.SIGUSR1, 'usr1\n'), (signal.SIGHUP, 'bye\n')):
         process.send_signal(number)
         equal(process.stdout.readline(), word)
-    equal(process.wait(20), 5)
+    equal(process.wait(20 * BUSY), 5)
 
 
 @test
@@ -284,17 +284,20 @@ def stopped_and_continued_by_a_shell():
     terminal.type(f'{command}\n')
     guest = wait_for_guest(UUID, 'held')
     wait_until(lambda: guest.Pid, 'the guest to run')
-    terminal.type('one\n')
-    wait_until(lambda: terminal.text.count('one') == 2, 'cat to answer')
+    # With a space, so that no path has it.
+    terminal.type('one line\n')
+    wait_until(lambda: terminal.text.count('one line') == 2, 'cat to answer')
     terminal.type(SUSPEND)
     terminal.wait_for('Stopped')
     pid = guest.Pid
-    equal(state_of(pid), 'T')
+    # Each of them stops by itself, and the shell waits for the supervisor alone.
+    wait_until(lambda: state_of(pid) == 'T', 'the guest to be stopped')
     equal((guest.State, is_locked(path)), ('held', True))
+    wait_until(lambda: terminal.text.endswith('\n$'), 'the prompt')
     terminal.type('fg\n')
     wait_until(lambda: state_of(pid) == 'S', 'the guest to go on')
-    terminal.type('two\n')
-    wait_until(lambda: terminal.text.count('two') == 2, 'cat to answer')
+    terminal.type('two lines\n')
+    wait_until(lambda: terminal.text.count('two lines') == 2, 'cat to answer')
     terminal.type(INTERRUPT)
     # What is typed before it has come to that is forgotten.
     wait_for_no_guests()
@@ -333,7 +336,7 @@ def the_service_is_killed_meanwhile():
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         time.sleep(delays.uniform(0, 0.06))
         kill_service()
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=20 * BUSY)
         if process.returncode == DONE:
             equal(out, b'it runs\n')
         else:
@@ -355,7 +358,8 @@ def an_image_that_is_swapped_while_it_waits():
     assert b'Waiting' in process.stderr.readline()
     other.rename(path)
     holder.Release({})
-    wait_until(lambda: process.poll() is not None or leases(wait_for_guest(UUID)), 'it to run or to end', 10)
+    guests = lambda: [bus.guest(one[5]) for one in manager().ListGuests({}) if one[0] == UUID]  # noqa: E731
+    wait_until(lambda: process.poll() is not None or any(map(leases, guests())), 'it to run or to end', 10)
     if process.poll() is None:
         guest = running(process)
         assert guest.Resources[0]['path-moved'] or not is_locked(path)

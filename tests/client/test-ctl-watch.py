@@ -129,25 +129,20 @@ class Monitor:
 
     def end(self, how=signal.SIGINT):
         self.process.send_signal(how)
-        return self.process.wait(20)
+        return self.process.wait(10 * BUSY)
 
 
 def ready(monitor_arguments):
-    """A monitor that has begun: it follows what there is, and says so of the next guest."""
+    """A monitor that has begun, and has nothing more to say of what was until now."""
     monitor = Monitor(*monitor_arguments)
-    deadline = 200
-    while deadline and b'"guest-added"' not in monitor.rest:
-        guest = create_guest('probe')
-        guest.Free({})
-        if select.select([monitor.process.stdout], [], [], 0.2)[0]:
-            break
-        deadline -= 1
-    while json.loads(monitor.line())['event'] != 'guest-removed':
-        pass
-    # Each that came is gone.
-    while select.select([monitor.process.stdout], [], [], 0.2)[0] or monitor.rest:
-        monitor.line()
-    return monitor
+    wait_until(lambda: create_guest('probe').Free({}) or select.select([monitor.process.stdout], [], [], 0.1)[0],
+               'the monitor to listen')
+    last = create_guest('last')
+    last.Free({})
+    while True:
+        event = json.loads(monitor.line())
+        if event['event'] == 'guest-removed' and event['guest']['object'] == last.path:
+            return monitor
 
 
 @test

@@ -11,8 +11,8 @@ from ctltest import (
     CONFLICT, DONE, FAILED, OTHER, THIRD, USAGE, UUID, ctl, equal, expect, spawn_ctl, told,
     wait_for_no_guests)
 from guestlocktest import (
-    Signals, bus, create_guest, disk, end_process, image, is_locked, main, manager, spawn_process, start_guest,
-    temp_dir, test, uid_of, wait_until)
+    BUSY, Signals, at_end, bus, create_guest, disk, end_process, image, is_locked, main, manager, spawn_process,
+    start_guest, temp_dir, test, uid_of, wait_until)
 
 TIME = r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d'
 
@@ -122,8 +122,10 @@ def found_by_name_uuid_and_pid():
 @test
 def a_name_that_is_a_number():
     process = spawn_process()
-    create_guest('100', uuid=UUID)
-    equal(told('status', '100')['guest']['uuid'], UUID)
+    # The pid of a process that is nobody's guest.
+    number = str(os.getpid())
+    create_guest(number, uuid=UUID)
+    equal(told('status', number)['guest']['uuid'], UUID)
     # A guest that is called what is another's pid, and one that is called what is its own.
     start_guest([], name='other', uuid=OTHER, options={'pid': process.pid})
     equal(told('status', process.pid)['guest']['uuid'], OTHER)
@@ -184,8 +186,13 @@ def conflicts():
         assert said.err.endswith(f'guestlockctl who {command[3] if command[0] == "start" else path}\n'), said.err
     said = expect(CONFLICT, 'attach', 'second', path, out='', err=[who, suggestion])
     said = expect(CONFLICT, 'start', 'x', '-d', path, '-t', '1', out='', err=[
-        'Waiting for guest "first"', 'Waited as long as was asked, in vain. ' + who, f'guestlockctl who {path}\n'])
+        'Waited as long as was asked, in vain. ' + who, f'guestlockctl who {path}\n'])
     assert '--wait' not in said.err, said.err
+    # For whom it waits is asked besides, and may not be known before a second is over.
+    waiting = spawn_ctl('start', 'x', '-d', path, '-t', '600', stderr=subprocess.PIPE)
+    at_end(waiting.stderr.close)
+    assert waiting.stderr.readline().startswith(b'Waiting for guest "first"')
+    end_process(waiting)
     expect(CONFLICT, 'attach', 'second', path, '--timeout', '1', out='', err=who)
     equal(told('start', 'x', '-d', path, status=CONFLICT)['error']['code'], 'conflict')
     equal(told('start', 'x', '-d', path, '-t', '1', status=CONFLICT)['error']['code'], 'timeout')
@@ -222,7 +229,7 @@ def attach_and_detach():
     assert waiting.poll() is None
     assert ', waits' in ctl('list').out and 'waits for what others hold' in ctl('status', 'web1').out
     holder.Release({})
-    equal(waiting.wait(20), DONE)
+    equal(waiting.wait(10 * BUSY), DONE)
     equal(modes(), {'a': 'exclusive', 'b': 'exclusive'})
 
 
@@ -235,7 +242,7 @@ def stop_a_guest_that_runs():
                err=[f'{process.pid}', 'End the guest from within, or now: guestlockctl stop --kill web1'])
     equal(process.poll(), None)
     expect(DONE, 'stop', '--kill', 'web1', err='')
-    equal(process.wait(10), -signal.SIGKILL)
+    equal(process.wait(10 * BUSY), -signal.SIGKILL)
     wait_for_no_guests()
 
 
@@ -256,8 +263,15 @@ def revoke():
     expect(FAILED, 'start', 'web1', '-u', UUID, '-d', paths[0], err='guestlockctl stop')
     expect(FAILED, 'detach', 'web1', 'nothing', err='guestlockctl status web1')
     expect(DONE, 'revoke', '-a', '-k', '-r', 'it is over', 'web1', err='')
-    equal(process.wait(10), -signal.SIGKILL)
+    equal(process.wait(10 * BUSY), -signal.SIGKILL)
     wait_for_no_guests()
+    # With the first one the guest may have ended, and with it the others.
+    for _again in range(5):
+        process = spawn_process()
+        start_guest(map(disk, paths), name='web1', uuid=UUID, options={'pid': process.pid})
+        expect(DONE, 'revoke', 'web1', *paths, '--kill', err='')
+        assert process.wait(10 * BUSY) in (-signal.SIGTERM, -signal.SIGKILL), process.returncode
+        wait_for_no_guests()
     # Of one that has no process.
     guest = start_guest([disk(paths[0])], name='web2', uuid=UUID)
     said = expect(DONE, 'revoke', 'web2', '--all', err='')

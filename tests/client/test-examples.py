@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 from guestlocktest import (
-    PATIENCE, SOURCE, Signals, at_end, bus, disk, equal, image, main, manager, run, spawn_process, start_guest,
+    BUSY, SOURCE, Signals, at_end, bus, disk, equal, image, main, manager, run, spawn_process, start_guest,
     temp_dir, test, wait_until)
 
 EXAMPLES = SOURCE / 'client-lib/examples'
@@ -46,7 +46,7 @@ def runs_a_program(language):
     guest.Revoke('disk', str(paths[0]), 'because', {})
     wait_until(lambda: errors.read_text() == f'Lost "{paths[0]}": because\n', 'the example to say what it lost')
     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    equal(process.wait(10 * PATIENCE), 0)
+    equal(process.wait(10 * BUSY), 0)
     wait_until(lambda: manager().NGuests == 0, 'the end of the guest')
     assert 'LeasesReleased' in [member for _, member, _ in signals.so_far()]
 

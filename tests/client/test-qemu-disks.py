@@ -57,7 +57,10 @@ def what_qemu_uses(arguments, directory):
     ready(process)
     found = {}
     for fd in Path(f'/proc/{process.pid}/fd').iterdir():
-        path = os.readlink(fd)
+        try:
+            path = os.readlink(fd)
+        except FileNotFoundError:  # what it needed for a moment
+            continue
         if path.startswith(f'{directory}/'):
             info = Path(f'/proc/{process.pid}/fdinfo/{fd.name}').read_text()
             found.setdefault(path, set()).update(

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from guestlocktest import (
-    INTERFACES, NAME, PATIENCE, ROOT, Gio, GLib, Peer, at_end, equal, gi, main, temp_dir, test, wait_until)
+    BUSY, INTERFACES, NAME, ROOT, Gio, GLib, Peer, at_end, equal, gi, main, temp_dir, test, wait_until)
 
 gi.require_version('Guestlock', '1.0')
 from gi.repository import Guestlock  # noqa: E402
@@ -184,7 +184,7 @@ def run_bus(directory):
     process = subprocess.Popen(['dbus-daemon', '--session', '--nofork', '--nopidfile', '--print-address',
                                 f'--address=unix:path={directory}/bus'], stdout=subprocess.PIPE,
                                stderr=subprocess.DEVNULL, text=True)
-    at_end(lambda: (process.kill(), process.wait(10), process.stdout.close()))
+    at_end(lambda: (process.kill(), process.wait(10 * BUSY), process.stdout.close()))
     assert process.stdout.readline()
     return process
 
@@ -207,7 +207,7 @@ def bus_that_ends():
     bus.kill()
     wait_until(lambda: not manager.get_running(), 'the manager to see that the bus has ended')
     equal(guest.get_state(), Guestlock.State.UNKNOWN)
-    bus.wait(10 * PATIENCE)
+    bus.wait(10 * BUSY)
     fails_with(Guestlock.Error.UNAVAILABLE, call, guest, 'inquire')
     (directory / 'bus').unlink()
     run_bus(directory)
