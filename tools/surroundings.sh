@@ -120,6 +120,9 @@ describe_bus() {
 		  <type>system</type>
 		  <servicedir>$private/services</servicedir>
 		  <auth>EXTERNAL</auth>
+		  <!-- As on a session's bus: on a busy machine it may take a while to get in, and to start. -->
+		  <limit name="auth_timeout">240000</limit>
+		  <limit name="service_start_timeout">120000</limit>
 		  <listen>$DBUS_SYSTEM_BUS_ADDRESS</listen>
 		  <policy context="default">
 		    <allow user="*"/>

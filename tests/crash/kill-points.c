@@ -7,7 +7,9 @@
  *
  * Which one is in a file that both sides map, $GUESTLOCK_KILL_POINTS: a GlKillPoints for the service and one for the
  * keeper. While `armed`, each such call counts. The one whose number is `at` kills the process, before it is made or
- * after it, and leaves its name in `what`.
+ * after it, and leaves its name in `what`, and before that the number of the process in `victim`. `busy` is how many
+ * threads are about to find out whether theirs is the one: when there are none after `armed` was taken away, nobody is
+ * killed any more.
  */
 
 /* Or open() and open64() would be one here. */
@@ -34,6 +36,8 @@ typedef struct {
         _Atomic uint32_t count;
         uint32_t at; /* from 1 on; 0: it only counts */
         uint32_t after;
+        _Atomic uint32_t busy;
+        _Atomic uint32_t victim;
         char what[48];
 } GlKillPoints;
 
@@ -72,12 +76,18 @@ static bool reach(const char *what) {
         int saved_errno = errno;
         bool hit = false;
 
-        if (points && points->armed && getpid() == self)
+        if (!points || !points->armed || getpid() != self)
+                return false;
+        points->busy++;
+        if (points->armed)
                 hit = atomic_fetch_add(&points->count, 1) + 1 == points->at;
         if (hit) {
+                points->victim = (uint32_t) self;
                 snprintf(points->what, sizeof points->what, "%s", what);
                 if (!points->after)
                         die();
+        } else {
+                points->busy--;
         }
         errno = saved_errno;
         return hit;

@@ -18,14 +18,15 @@ from collections import Counter
 from pathlib import Path
 
 from guestlocktest import (
-    NAME, RULES, Error, at_end, bus, disk, end_keeper, end_process, equal, has_owner, image, is_locked, note, skip,
-    start_guest, temp_dir)
+    NAME, RULES, RUNTIME_DIR, Error, at_end, bus, disk, end_keeper, end_process, equal, has_owner, image, is_locked,
+    note, skip, start_guest, temp_dir, wait_until)
 from storagetest import test_program
-from storm import Disk
+from storm import Disk, is_dead
 from tables import Tables, all_is_gone, wait_for_tables
 
 SERVICE, KEEPER = 0, 1
-AREA = struct.Struct('4I48s')
+AREA = struct.Struct('6I48s')
+BUSY_AT, VICTIM_AT = 16, 20
 NO_ANSWER = {'NoReply', 'ServiceUnknown', 'NameHasNoOwner', 'Spawn.ChildExited', 'Spawn.ChildSignaled', 'Spawn.Failed'}
 kills = Counter()
 
@@ -54,16 +55,26 @@ class KillPoints:
     def arm(self, which, at, after):
         self.disarm()
         # Armed when all else is there.
-        AREA.pack_into(self.memory, which * AREA.size, 0, 0, at, after, b'')
+        AREA.pack_into(self.memory, which * AREA.size, 0, 0, at, after, 0, 0, b'')
         struct.pack_into('I', self.memory, which * AREA.size, 1)
 
     def disarm(self):
+        """Nobody is killed after this. What one of the threads is killed by in this very moment is waited for."""
         for which in (SERVICE, KEEPER):
             struct.pack_into('I', self.memory, which * AREA.size, 0)
+            wait_until(lambda: self._number(which, VICTIM_AT) or not self._number(which, BUSY_AT),
+                       'every thread to know whether it is to be killed', 30)
+
+    def _number(self, which, at):
+        return struct.unpack_from('I', self.memory, which * AREA.size + at)[0]
 
     def hit(self, which):
-        """What the call was that killed it, or ''."""
-        return AREA.unpack_from(self.memory, which * AREA.size)[4].rstrip(b'\0').decode()
+        """What the call was that killed it, or ''. When this says so it is dead."""
+        victim = self._number(which, VICTIM_AT)
+        if not victim:
+            return ''
+        wait_until(lambda: is_dead(victim), f'the end of process {victim}', 30)
+        return AREA.unpack_from(self.memory, which * AREA.size)[-1].rstrip(b'\0').decode()
 
 
 class Point:
@@ -94,17 +105,17 @@ class Point:
 
     def look(self):
         """After a kill: what was promised is locked while nobody is there, and then the tables agree."""
-        hit = self.points.hit(self.which)
-        if not hit or self.hit:
+        if self.hit or not self.points.hit(self.which):
             return
-        self.hit = hit
+        self.hit = self.points.hit(self.which)
         kills['keeper' if self.which == KEEPER else 'service'] += 1
         if self.keeper_too:
             end_keeper()
             kills['keeper after the service'] += 1
         elif not has_owner(NAME):
             for path, held in self.promised.items():
-                assert not held or is_locked(path), f'{path}, which was granted, is not locked'
+                assert not held or is_locked(path) or is_with_service_alone(path), \
+                    f'{path}, which was granted, is not locked'
         self.agree()
 
     def agree(self):
@@ -135,6 +146,12 @@ class Point:
         guest = start_guest([disk(path)])
         assert guest.Generation > generation, f'{guest.Generation} after {generation}'
         guest.Shutdown({})
+
+
+def is_with_service_alone(path):
+    """Whether the service has said that nobody else keeps it: the keeper had not answered within its second."""
+    groups = [group for file in (RUNTIME_DIR / 'guests').iterdir() for group in file.read_text().split('\n[')]
+    return any(str(path) in group and 'kept-by=service' in group for group in groups)
 
 
 def _while_it_comes_back(look):

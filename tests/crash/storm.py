@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import random
+import select
 import signal
 import stat
 import subprocess
@@ -101,6 +102,9 @@ class Held:
 
     def send(self, number):
         signal.pidfd_send_signal(self.fd, number)
+
+    def has_ended(self):
+        return bool(select.select([self.fd], [], [], 0)[0])
 
     def close(self):
         os.close(self.fd)
@@ -202,9 +206,10 @@ class Load:
 
     def be_quiet(self):
         """No client is in a call, and none makes one, from the end of this on."""
+        # In this order: whoever says so from now on has seen it.
+        self.quiet.touch()
         for path in self.acknowledged.iterdir():
             path.unlink()
-        self.quiet.touch()
         try:
             wait_until(lambda: not self._noisy_ones(), 'the clients to be quiet', 120)
         except AssertionError:
@@ -296,7 +301,7 @@ class Nemesis:
     def __init__(self, load, seed, pace):
         self.load, self.random, self.pace = load, random.Random(seed), pace
         self.kills, self.stops = Counter(), Counter()
-        self.times, self.stopped = [], []
+        self.times, self.stopped, self.dying = [], [], []
         self.strangers, self.n_strangers = [], 0
         at_end(self.let_go)
 
@@ -313,6 +318,10 @@ class Nemesis:
             else:
                 self.kill(victim)
         self.let_go()
+        # Who calls a service that is killed but not dead yet has no answer.
+        wait_until(lambda: all(held.has_ended() for held in self.dying), 'those who were killed to be dead', 30)
+        while self.dying:
+            self.dying.pop().close()
 
     def _take(self, victim):
         """One process of each command, or nothing if one is not there."""
@@ -339,7 +348,7 @@ class Nemesis:
                 self.kills[victim.name] += 1
             except ProcessLookupError:
                 pass
-            held.close()
+            self.dying.append(held)
         if taken and SERVICE in victim.commands:
             self.times.append(time.monotonic())
         if len(taken) > 1 and self.random.random() < 0.2:

@@ -86,7 +86,12 @@ def kept(disks):
     """Of which disks the keeper has descriptors."""
     pid, found = keeper_pid(), set()
     of_file = {(status.st_dev, status.st_ino): disk.index for disk in disks for status in map(os.stat, disk.names)}
-    for entry in Path(f'/proc/{pid}/fd').iterdir() if pid else ():
+    try:
+        entries = [*Path(f'/proc/{pid}/fd').iterdir()] if pid else []
+    except OSError:
+        # It has ended meanwhile.
+        entries = []
+    for entry in entries:
         try:
             found.add(of_file.get((entry.stat().st_dev, entry.stat().st_ino)))
         except OSError:
@@ -120,9 +125,8 @@ def compare(disks):
     """Gives how many guests and locks there are."""
     wait_for_tables(lambda: Tables(disks), Tables.agree)
     wait_for_tables(lambda: (Tables(disks), kept(disks)), lambda both: _keeper_agrees(*both))
+    wait_for_tables(lambda: (Tables(disks), state_files()), lambda both: len(both[0].paths) == len(both[1]))
     tables = Tables(disks)
-    if len(state_files()) != len(tables.paths):
-        raise AssertionError(f'{len(tables.paths)} guests, and the state files {state_files()}')
     return len(tables.paths), sum(len(locks) for locks in tables.locked.values())
 
 

@@ -2,6 +2,7 @@
 """The service is killed at each step of everything that takes or gives back: the call repeated gives the right answer,
 what was granted is held, what was not is not, and in the end nothing is left behind."""
 
+import errno
 import os
 
 from guestlocktest import (
@@ -68,8 +69,19 @@ def device(point):
     with point.armed():
         object_path, generation = point.repeat(lambda: manager().StartGuest(UUID, 'web1', [disk(path)], {}))
         point.repeat(lambda: bus.guest(object_path).Shutdown({}), 'UnknownObject')
-    os.close(os.open(path, os.O_RDONLY | os.O_EXCL))
+    # The keeper has a second to close it as well.
+    wait_until(lambda: not is_claimed(path), 'the device to be free', 30)
     point.newer(path, generation)
+
+
+def is_claimed(path):
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_EXCL))
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return True
+    return False
 
 
 def inherit(point):
@@ -171,7 +183,7 @@ def shut_down(point):
     with point.armed():
         point.repeat(lambda: guest.Shutdown({'kill': True}), 'UnknownObject')
         assert not is_locked(path)
-    process.wait(10)
+    process.wait(40)
     point.newer(path, generation)
 
 
@@ -203,7 +215,7 @@ def revoke(point):
         point.repeat(lambda: guest.Revoke('disk', str(path), 'for a test', {'kill': True}), 'NoSuchResource')
         wait_until(lambda: point.repeat(lambda: guest.State) == 'released', 'the guest to be released', 30)
         assert not is_locked(path)
-    process.wait(10)
+    process.wait(40)
     guest.Free({})
     point.newer(path, generation)
 

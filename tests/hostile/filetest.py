@@ -7,14 +7,15 @@ import ctypes
 import fcntl
 import os
 import pwd
+import select
 import stat
 import struct
 import subprocess
 from pathlib import Path
 
 from guestlocktest import (
-    Error, as_uid, at_end, create_guest, disk, end_keeper, end_process, end_service, equal, image, manager, run,
-    service_pid, spawn_process, start_guest, temp_dir, wait_until)
+    ROOT, Error, as_uid, at_end, bus, create_guest, disk, end_keeper, end_process, end_service, equal, image,
+    keeper_pid, manager, run, service_pid, spawn_process, start_guest, temp_dir, wait_until)
 from storagetest import must_run, test_program
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -72,9 +73,15 @@ def _identity(file):
     return file.st_rdev if stat.S_ISBLK(file.st_mode) else (file.st_dev, file.st_ino)
 
 
+def tidied_up():
+    """The service, of what it has answered already: it answers first and closes then. Gives its pid."""
+    bus.call(ROOT, 'org.freedesktop.DBus.Peer', 'Ping')
+    return service_pid()
+
+
 def service_access(path, pid=None):
     """How the service has this file open, one word for each descriptor: 'read', 'write' (or both), 'path'."""
-    file, pid, found = os.stat(path), pid or service_pid(), []
+    file, pid, found = os.stat(path), pid or tidied_up(), []
     for entry in Path(f'/proc/{pid}/fd').iterdir():
         try:
             has = entry.stat()
@@ -88,7 +95,27 @@ def service_access(path, pid=None):
 
 
 def n_descriptors():
-    return len(os.listdir(f'/proc/{service_pid()}/fd'))
+    return len(os.listdir(f'/proc/{tidied_up()}/fd'))
+
+
+def wait_for_keeper(path):
+    """Until guestlock-keeper has the lease on this file: where it is slow, the service grants it without."""
+    def has_it():
+        pid = keeper_pid()
+        try:
+            return pid and service_access(path, pid)
+        except FileNotFoundError:
+            return False
+    wait_until(has_it, f'guestlock-keeper to have {path}', 30)
+
+
+def state_of(pid):
+    return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0]
+
+
+def goes_on(pid):
+    """It is neither stopped nor dead. One that just waits may be on its way to that, or on its way from there."""
+    return state_of(pid) in 'RSD'
 
 
 def outcome(call, *arguments):
@@ -141,29 +168,35 @@ _SWAPPER = '''
 import ctypes, sys, threading
 libc, n = ctypes.CDLL(None), 0
 one, other = (name.encode() for name in sys.argv[1:3])
-over = threading.Event()
+over, enough = threading.Event(), int(sys.argv[3])
 threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
 print('ready', flush=True)
 while not over.is_set():
+    before = n
     for _ in range(16):
         n += libc.renameat2(-100, one, -100, other, 2) == 0
+    if before < enough <= n:
+        print('enough', flush=True)
 print(n)
 '''
 
 
 class Swapper:
-    """A user's process that lets two names change places, over and over."""
+    """A user's process that lets two names change places, over and over; has_swapped() when that was `enough` times."""
 
-    def __init__(self, one, other, user='alice'):
-        self.process = spawn_process('/usr/bin/python3', '-c', _SWAPPER, str(one), str(other), user=user,
+    def __init__(self, one, other, enough, user='alice'):
+        self.process = spawn_process('/usr/bin/python3', '-c', _SWAPPER, str(one), str(other), str(enough), user=user,
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         equal(self.process.stdout.readline(), 'ready\n')
+
+    def has_swapped(self):
+        return bool(select.select([self.process.stdout], [], [], 0)[0])
 
     def end(self):
         """Gives how often they did."""
         self.process.stdin.close()
-        swaps = int(self.process.stdout.read())
-        self.process.wait(10)
+        swaps = int(self.process.stdout.read().split()[-1])
+        self.process.wait(40)
         return swaps
 
 

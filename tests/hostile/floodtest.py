@@ -52,7 +52,6 @@ def flood(user, n_connections, calls, at_once):
     process.stdin.write(write_calls(calls))
     process.stdin.close()
     assert process.stdout.readline() == b'ready\n', 'the flooder did not start'
-    time.sleep(0.2)
     try:
         yield process
         assert process.poll() is None, 'the flooder has ended'

@@ -6,6 +6,7 @@ reads what it is sent only when told to.
 import array
 import os
 import pwd
+import re
 import select
 import socket
 import struct
@@ -70,7 +71,7 @@ class RawPeer:
             os.setresuid(0, 0, 0)
             os.setresgid(0, 0, 0)
             os.setgroups(before)
-        self.socket.settimeout(20)
+        self.socket.settimeout(100)
         uid = str(entry.pw_uid).encode().hex().encode()
         self.socket.sendall(b'\0AUTH EXTERNAL ' + uid + b'\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n')
         self.send(message('/org/freedesktop/DBus', 'org.freedesktop.DBus', 'Hello',
@@ -81,6 +82,7 @@ class RawPeer:
             if not more:
                 raise ConnectionError('the bus did not let us in')
             received += more
+        self.name = re.search(rb':\d+\.\d+', received)[0].decode()
 
     def numbered(self, call, count):
         calls = bytearray(call * count)
@@ -95,14 +97,14 @@ class RawPeer:
     def call(self, call):
         """Sends it, and returns when one message more than before has come."""
         self.send(call)
-        while not self.count_messages(self.receive(60)):
+        while not self.count_messages(self.receive()):
             pass
 
     def send_fds(self, call, fds):
         self.socket.sendmsg([self.numbered(call, 1)],
                             [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', fds))])
 
-    def receive(self, timeout=5):
+    def receive(self, timeout=100):
         """What has come, b'' if we were thrown off."""
         self.socket.settimeout(timeout)
         try:
@@ -123,7 +125,7 @@ class RawPeer:
         self.incomplete = data[at:]
         return count
 
-    def is_thrown_off(self, timeout=5):
+    def is_thrown_off(self, timeout=100):
         """Whether the bus closes the connection within this time."""
         poll = select.poll()
         poll.register(self.socket, select.POLLRDHUP)

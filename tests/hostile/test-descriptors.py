@@ -11,7 +11,8 @@ from guestlocktest import (
     as_uid, at_end, create_guest, disk, equal, fails, image, lock_on, main, manager, restart_service, spawn_process,
     start_guest, temp_dir, test)
 from filetest import (
-    MODES, WRITABLE, Attacker, Watch, lock_byte, n_descriptors, opened, opened_as, outcome, secret, service_access)
+    MODES, WRITABLE, Attacker, Watch, lock_byte, n_descriptors, opened, opened_as, outcome, secret, service_access,
+    wait_for_keeper)
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -59,13 +60,14 @@ def things():
 @test
 def what_is_no_disk():
     alice, descriptors = Attacker(), things()
+    # What the start of the service has open for a moment may be among them.
     before = n_descriptors()
     for name, fd in descriptors.items():
         # One that cannot be written to is refused for that, where writing is wanted.
         for mode in WRITABLE:
             assert gets(alice, fd, mode) in ({'InvalidArgs'}, {'AccessDenied'}), name
         equal((name, gets(alice, fd, 'readonly')), (name, {'InvalidArgs'}))
-    equal(n_descriptors(), before)
+    assert n_descriptors() <= before, (n_descriptors(), before)
     alice.has_nothing_else()
 
 
@@ -263,6 +265,7 @@ def what_is_behind_a_symlink_is_not_told():
         guest = create_guest(peer=as_uid('alice'))
         guest.RegisterResourceFd('disk', '/vda', fd, 'exclusive', {})
         guest.Acquire({})
+        wait_for_keeper(own)
         own.unlink()
         own.symlink_to(target)
         watch = Watch(path)

@@ -3,6 +3,7 @@
 out, the service included; where the administrator lets users allow others, she is believed about her own files alone.
 """
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -17,26 +18,32 @@ from filetest import (
     service_access)
 from storagetest import loop_device, test_program
 
-TIMEOUT = 1
+# So much longer than any answer takes, also on a machine that is busy, that whoever has waited for the storage shows;
+# and for what does wait.
+TIMEOUT, SHORT_TIMEOUT = 30, 4
 
 
-def hostile_fs():
-    configure(f'[limits]\nStorageTimeoutSec={TIMEOUT}\n')
+def hostile_fs(timeout=TIMEOUT):
+    configure(f'[limits]\nStorageTimeoutSec={timeout}\n')
     return HostileFs(allow_other=True)
 
 
-def served(directory):
-    """Somebody else is, and at once."""
+def served(directory, timeout=TIMEOUT):
+    """Somebody else is, and has not waited for the storage that hangs."""
     begin = time.monotonic()
     start_guest([disk(image(directory, 'served.img'))]).Shutdown({})
     took = time.monotonic() - begin
-    assert took < TIMEOUT / 2, f'took {took:.2f} s'
+    assert took < timeout, f'took {took:.2f} s'
 
 
 def threads_that_hang():
     """Those of the service that wait for a FUSE file system's answer."""
-    tasks = Path(f'/proc/{service_pid()}/task').iterdir()
-    return sum('request_wait_answer' in (task / 'wchan').read_text() for task in tasks)
+    number = 0
+    for task in Path(f'/proc/{service_pid()}/task').iterdir():
+        # Threads come and go.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            number += 'request_wait_answer' in (task / 'wchan').read_text()
+    return number
 
 
 @test
@@ -168,7 +175,7 @@ def lies_about_size_and_number():
 
 @test
 def requests_that_hang():
-    storage, alice, healthy = hostile_fs(), Attacker(), temp_dir()
+    storage, alice, healthy = hostile_fs(SHORT_TIMEOUT), Attacker(), temp_dir()
     storage.be()
     given = storage.point / 'x'
     alice.new.RegisterResource(*disk(given))
@@ -176,26 +183,26 @@ def requests_that_hang():
     for hang in ('look', 'open'):
         storage.be(hang=hang)
         pending = [alice.new.later.Acquire({}), alice.held.later.AcquireResource(*disk(alice.directory / 'link'))]
-        served(healthy)
+        served(healthy, SHORT_TIMEOUT)
         for one in pending:
             with fails('StorageUnavailable'):
-                one.result()
+                one.result(30)
         # Her own disk elsewhere is not in that.
         equal((alice.held.State, lock_on(alice.own, 0)), ('held', 'write'))
         storage.be()
-        wait_until(lambda: outcome(alice.new.Release, {}) == '', 'what came too late to be undone')
+        wait_until(lambda: outcome(alice.new.Release, {}) == '', 'what came too late to be undone', 30)
     # However many she sends there, she keeps one thread.
     storage.be(hang='all')
     guests = [create_guest(peer=alice.peer) for _ in range(20)]
     pending = [guest.later.RegisterResource(*disk(storage.point / f'{number}'))
                for number, guest in enumerate(guests)]
-    served(healthy)
+    served(healthy, SHORT_TIMEOUT)
     for one in pending:
         with fails('StorageUnavailable'):
-            one.result()
+            one.result(30)
     equal(threads_that_hang(), 1)
     guests[0].RegisterResource(*disk(image(alice.directory, 'more.img', 'alice')))
-    served(healthy)
+    served(healthy, SHORT_TIMEOUT)
     start_guest([disk(image(temp_dir('carol'), user='carol'))], peer=as_uid('carol'))
 
 
@@ -226,15 +233,15 @@ def command_line_that_hangs():
 @test
 def service_that_starts_meanwhile():
     """What hangs at a start holds it up as long as it has patience with storage, and nothing is lost by that."""
-    storage, alice, healthy = hostile_fs(), Attacker(), temp_dir()
+    storage, alice, healthy = hostile_fs(SHORT_TIMEOUT), Attacker(), temp_dir()
     guest = start_guest([disk(image(healthy))], options={'keep': True})
     alice.held.AcquireResource(*disk(storage.point / 'x'))
     storage.be(hang='all')
     begin = time.monotonic()
     restart_service()
     equal((guest.State, alice.held.State), ('held', 'held'))
-    assert time.monotonic() - begin < 25
-    served(healthy)
+    assert time.monotonic() - begin < 60
+    served(healthy, SHORT_TIMEOUT)
 
 
 main()

@@ -9,7 +9,8 @@ import subprocess
 from guestlocktest import (
     GLib, as_uid, create_guest, disk, end_keeper, end_service, equal, fails, image, lock_on, main, manager,
     polkit_rules, restart_service, service_pid, spawn_process, start_guest, start_service, temp_dir, test, uid_of)
-from filetest import MODES, WRITABLE, Attacker, Watch, in_user_namespace, opened, outcome, secret, service_access
+from filetest import (
+    MODES, WRITABLE, Attacker, Watch, in_user_namespace, opened, outcome, secret, service_access, wait_for_keeper)
 from storagetest import loop_device, mount, must_run
 
 GROUP = 61234
@@ -184,6 +185,7 @@ def group_rights_that_are_lost():
     equal(service_access(path), ['write'])
     # What she may not open any more stays hers where it was kept; else it is not opened again, and the lease stays.
     path.chmod(0o600)
+    wait_for_keeper(path)
     restart_service()
     equal((guest.State, service_access(path)), ('held', ['write']))
     end_service(signal.SIGKILL)
@@ -212,7 +214,7 @@ os.execv(setuid, ['setuid', '-c', """
 import os, socket
 print(*os.getresuid(), flush=True)
 bus, text = socket.socket(fileno=%d), b''
-bus.settimeout(10)
+bus.settimeout(100)
 while b'Error' not in text:
     text += bus.recv(65536)
 print(text)

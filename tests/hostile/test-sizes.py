@@ -27,7 +27,7 @@ def long_name(path, length=4095):
 
 def reply_to(path, interface, member, body=None):
     """The reply as it came, since to take it apart would take long."""
-    reply = bus.connection.call_sync(NAME, path, interface, member, body, None, 0, 60000, None)
+    reply = bus.connection.call_sync(NAME, path, interface, member, body, None, 0, 240000, None)
     return reply.get_child_value(0), reply.get_size()
 
 
@@ -53,7 +53,7 @@ def create_guests(number, name):
     for _ in range(number):
         peer.send(message(ROOT, f'{NAME}.Manager', 'CreateGuest',
                           GLib.Variant('(ssa{sv})', (str(uuid.uuid4()), name, {})), reply=False))
-    wait_until(lambda: manager().NGuests == wanted, f'{wanted} guests', 30)
+    wait_until(lambda: manager().NGuests == wanted, f'{wanted} guests', 60)
 
 
 def too_long(path, interface, member, body=None):
@@ -105,7 +105,8 @@ def more_than_a_message_holds():
 
 @test
 def one_guest_with_very_much():
-    configure('[limits]\nMaxStringBytes=4096\nMaxResourcesPerGuest=1024\nMaxBytesPerGuest=1048576\n')
+    configure('[limits]\nMaxStringBytes=4096\nMaxResourcesPerGuest=1024\nMaxBytesPerGuest=1048576\n'
+              'StorageTimeoutSec=600\n')
     directory = temp_dir()
     path = image(directory)
     start_service()
@@ -152,7 +153,7 @@ def very_many_in_the_way():
     for _ in range(number):
         peer.send(message(ROOT, f'{NAME}.Manager', 'StartGuest', GLib.Variant(
             '(ssa(sssa{sv})a{sv})', (str(uuid.uuid4()), '\x01' * 4096, [disk(name, 'readonly')], {})), reply=False))
-    wait_until(lambda: manager().NLeases == number, 'all the readers', 30)
+    wait_until(lambda: manager().NLeases == number, 'all the readers', 60)
     # Each of them would need 20 kB in the message, which would have 34 MB (of 1700).
     try:
         start_guest([disk(path)])

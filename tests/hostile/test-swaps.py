@@ -99,11 +99,13 @@ def rights_lost_before_the_grant():
 def asked_meanwhile(one, other, given, own, path):
     """What alice hears while the two names change places, and what she has when she hears that she has it."""
     alice = Attacker()
-    watch, swapper, answers = Watch(path), Swapper(one, other), {'': 0, 'AccessDenied': 0}
+    watch, swapper, answers = Watch(path), Swapper(one, other, SWAPS), {'': 0, 'AccessDenied': 0}
     begin = time.monotonic()
-    # Each of the two was met, and often.
-    while time.monotonic() < begin + 3 or (min(answers[''], answers['AccessDenied']) < 50 and
-                                           time.monotonic() < begin + 30):
+
+    def is_enough():
+        """Each of the two was met, and often."""
+        return swapper.has_swapped() and min(answers[''], answers['AccessDenied']) >= 50
+    while time.monotonic() < begin + 3 or (not is_enough() and time.monotonic() < begin + 120):
         guest = create_guest(peer=alice.peer)
         for mode in MODES:
             calls = [lambda: guest.RegisterResource(*disk(given, mode)), lambda: guest.Acquire({}),
