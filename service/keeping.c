@@ -14,7 +14,7 @@ struct GlServiceKeeping {
         sd_event *event;   /* (owned) */
         GlKeeper *keeper;  /* (owned) */
         GHashTable *found; /* (owned) key → GlKeptFds (owned): what an earlier service has left, and nobody recovered */
-        GHashTable *keys;  /* (owned) set: what is to be kept */
+        GHashTable *keys;  /* (owned) of guint64: what is to be kept → gboolean: the keeper has said that it has it */
         guint n_unanswered, n_dropping;
         gboolean ready;    /* the keeper answers, and was told everything */
         GlKeepingFunc loaded, rest_dropped, again, settled;
@@ -38,23 +38,30 @@ static void settle_if_kept(GlServiceKeeping *keeping) {
 
 typedef struct {
         GlServiceKeeping *keeping;
+        guint64 key; /* that is to be kept, 0: none */
         GlKept done;
         gpointer user_data;
 } Request;
+
+static void note_key(GlServiceKeeping *keeping, guint64 key, gboolean is_kept) {
+        g_hash_table_insert(keeping->keys, g_memdup2(&key, sizeof key), GINT_TO_POINTER(is_kept));
+}
 
 static void answered(int result, gpointer user_data) {
         Request request = *(Request *) user_data;
 
         g_free(user_data);
+        if (request.key != 0 && g_hash_table_contains(request.keeping->keys, &request.key))
+                note_key(request.keeping, request.key, result == 0);
         request.done(result == 0, request.user_data);
         request.keeping->n_unanswered--;
         settle_if_kept(request.keeping);
 }
 
-static Request *new_request(GlServiceKeeping *keeping, GlKept done, gpointer user_data) {
+static Request *new_request(GlServiceKeeping *keeping, guint64 key, GlKept done, gpointer user_data) {
         Request *request = g_new(Request, 1);
 
-        *request = (Request){keeping, done, user_data};
+        *request = (Request){keeping, key, done, user_data};
         keeping->n_unanswered++;
         return request;
 }
@@ -89,8 +96,8 @@ static void keep(GlKeeping *base, guint64 key, const int *fds, const guint8 *tag
                 done(FALSE, user_data);
                 return;
         }
-        g_hash_table_add(keeping->keys, g_memdup2(&key, sizeof key));
-        gl_keeper_keep(keeping->keeper, key, fds, tags, n, answered, new_request(keeping, done, user_data));
+        note_key(keeping, key, FALSE);
+        gl_keeper_keep(keeping->keeper, key, fds, tags, n, answered, new_request(keeping, key, done, user_data));
 }
 
 static void drop(GlKeeping *base, guint64 key, GlKept done, gpointer user_data) {
@@ -101,7 +108,15 @@ static void drop(GlKeeping *base, guint64 key, GlKept done, gpointer user_data) 
                 return;
         }
         g_hash_table_remove(keeping->keys, &key);
-        gl_keeper_drop(keeping->keeper, key, answered, new_request(keeping, done, user_data));
+        gl_keeper_drop(keeping->keeper, key, answered, new_request(keeping, 0, done, user_data));
+}
+
+static gboolean has(GlKeeping *base, guint64 key) {
+        return GPOINTER_TO_INT(g_hash_table_lookup(((GlServiceKeeping *) base)->keys, &key));
+}
+
+static gboolean is_ready(GlKeeping *base) {
+        return ((GlServiceKeeping *) base)->ready;
 }
 
 static guint32 keeper_pid(GlKeeping *base) {
@@ -173,14 +188,23 @@ void gl_service_keeping_drop_rest(GlServiceKeeping *keeping, gboolean known, GlK
 
 /* --- the keeper itself --- */
 
+static void forget_answers(GlServiceKeeping *keeping) {
+        GHashTableIter iter;
+
+        gl_log(LOG_WARNING, GL_MESSAGE_NO_KEEPER,
+               "guestlock-keeper does not answer. Until it does the service alone keeps the locks of guests that do not "
+               "keep them themselves.");
+        g_hash_table_iter_init(&iter, keeping->keys);
+        while (g_hash_table_iter_next(&iter, NULL, NULL))
+                g_hash_table_iter_replace(&iter, GINT_TO_POINTER(FALSE));
+}
+
 static void keeper_ready(GlKeeper *keeper, gboolean ready, gpointer user_data) {
         GlServiceKeeping *keeping = user_data;
 
         keeping->ready = ready;
         if (!ready)
-                gl_log(LOG_WARNING, GL_MESSAGE_NO_KEEPER,
-                       "guestlock-keeper does not answer. Until it does the service alone keeps the locks of guests that "
-                       "do not keep them themselves.");
+                forget_answers(keeping);
         else if (keeping->again)
                 keeping->again(keeping->again_data);
         settle_if_kept(keeping);
@@ -211,13 +235,13 @@ void gl_service_keeping_settle(GlServiceKeeping *keeping, GlKeepingFunc settled,
                 return;
         }
         /* That the keeper died just now may not be known yet; only one that lives, or the next one, answers this. */
-        gl_keeper_drop(keeping->keeper, nobodys, answered, new_request(keeping, asked, NULL));
+        gl_keeper_drop(keeping->keeper, nobodys, answered, new_request(keeping, 0, asked, NULL));
 }
 
 GlServiceKeeping *gl_service_keeping_new(sd_event *event, const char *socket, const char *program) {
         GlServiceKeeping *keeping = g_new0(GlServiceKeeping, 1);
 
-        keeping->keeping = (GlKeeping){recover, keep, drop, keeper_pid};
+        keeping->keeping = (GlKeeping){recover, keep, drop, has, is_ready, keeper_pid};
         keeping->event = sd_event_ref(event);
         keeping->keys = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
         keeping->found = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, kept_fds_free);

@@ -83,6 +83,7 @@ static gboolean can_be_checked(const GlGuest *guest, const GlResource *resource)
 
 static void add_target(GlTarget *target, const GlResource *resource) {
         gl_target_set_lease(target, resource);
+        target->kept_by = resource->kept_by;
         target->size = resource->size;
         target->mtime = resource->mtime;
 }
@@ -192,6 +193,14 @@ static void note_whereabouts(GlCore *core, GlResource *resource, const GlTarget 
                                           quoted);
 }
 
+/* Whoever has inherited it keeps it, whatever was found in the same moment. */
+static void note_keeping(GlCore *core, GlResource *resource, const GlTarget *target) {
+        if (resource->kept_by == GL_KEPT_BY_HOLDER || resource->kept_by == target->kept_by)
+                return;
+        resource->kept_by = target->kept_by;
+        gl_core_touch(core, resource->guest, GL_PROPERTY_RESOURCES);
+}
+
 static void note_loss(GlCore *core, GlResource *resource, const GlTarget *target) {
         g_autoptr(GPtrArray) one = g_ptr_array_new();
 
@@ -209,6 +218,7 @@ static void heed(GlCore *core, const Item *item, const GlTarget *target) {
             resource->mode != target->mode)
                 return;
         note_whereabouts(core, resource, target);
+        note_keeping(core, resource, target);
         if (target->found == GL_FOUND_LOST) {
                 note_loss(core, resource, target);
         } else if (target->found == GL_FOUND_HELD) {

@@ -28,9 +28,9 @@ typedef enum {
         /* What do the images look like now? Sets `size` and `mtime`. Targets may be held or not. */
         GL_JOB_INSPECT,
         /*
-         * Is every target, which is held, still held, and where does its name lead? Sets `found`, `whereabouts`, `size`
-         * and `mtime` of each, and for what is lost `loss` and `loss_message`. Cannot fail: what cannot be found out is
-         * unknown. Targets may be of several guests, and be given back or changed by another job meanwhile.
+         * Is every target, which is held, still held and by whom kept, and where does its name lead? Sets `found`,
+         * `kept_by`, `whereabouts`, `size` and `mtime` of each, and for what is lost `loss` and `loss_message`. Cannot
+         * fail: what cannot be found out is unknown. Targets may be of several guests, and be given back or changed by another job meanwhile.
          */
         GL_JOB_CHECK,
         /*

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "drivers/file-check.h"
+#include "drivers/file-keep.h"
 #include "drivers/file-lease.h"
 #include "drivers/file-run.h"
 
@@ -74,6 +75,7 @@ static void merge_probe(Probe *probe) {
 
 static void check_finished(GlRun *run, gpointer user_data) {
         Check *check = user_data;
+        GlKeeping *keeping = run->options->keeping;
         GlJobDone done = check->done;
         gpointer data = check->user_data;
         GlJob *job = check->job;
@@ -83,6 +85,8 @@ static void check_finished(GlRun *run, gpointer user_data) {
                 return;
         for (guint i = 0; i < check->probes->len; i++)
                 merge_probe(g_ptr_array_index(check->probes, i));
+        for (guint i = 0; keeping && i < job->n_targets; i++)
+                gl_file_see_who_keeps(keeping, &job->targets[i]);
         g_ptr_array_unref(check->probes);
         g_ptr_array_unref(check->leases);
         g_free(check);

@@ -127,6 +127,18 @@ void gl_file_keep_again(GlKeeping *keeping, const GlFileLease *lease) {
                 keeping->keep(keeping, lease->keep_key, fds, tags, gather(lease, fds, tags), kept_again, NULL);
 }
 
+void gl_file_keep_at_last(GlKeeping *keeping, const GlFileLease *lease) {
+        if (keeping->ready(keeping) && !keeping->has(keeping, lease->keep_key))
+                gl_file_keep_again(keeping, lease);
+}
+
+void gl_file_see_who_keeps(GlKeeping *keeping, GlTarget *target) {
+        const GlFileLease *lease = target->lease;
+
+        if (target->kept_by != GL_KEPT_BY_HOLDER)
+                target->kept_by = keeping->has(keeping, lease->keep_key) ? GL_KEPT_BY_KEEPER : GL_KEPT_BY_SERVICE;
+}
+
 /* --- dropping --- */
 
 static void dropped(gboolean is_kept, gpointer user_data) {

@@ -17,3 +17,7 @@ void gl_file_drop(GlRun *run, void (*next)(GlRun *run));
 
 /* LEASE, which has been kept before, once more. */
 void gl_file_keep_again(GlKeeping *keeping, const GlFileLease *lease);
+/* The same where it is not kept now, and there is somebody who could. */
+void gl_file_keep_at_last(GlKeeping *keeping, const GlFileLease *lease);
+/* By whom TARGET's lease is kept now. */
+void gl_file_see_who_keeps(GlKeeping *keeping, GlTarget *target);

@@ -511,11 +511,18 @@ static void run_finished(GlRun *run, gpointer user_data) {
         order.done(job, order.user_data);
 }
 
+/* What the keeper had no room for, or no time, it may have now. */
+static void keep_at_last(GlFileDriver *file, const GlJob *job) {
+        for (guint i = 0; file->options.keeping && i < job->n_targets; i++)
+                gl_file_keep_at_last(file->options.keeping, job->targets[i].lease);
+}
+
 static void file_start(GlDriver *driver, GlJob *job, GlJobDone done, gpointer user_data) {
         GlFileDriver *file = (GlFileDriver *) driver;
         Order *order;
 
         if (job->kind == GL_JOB_CHECK) {
+                keep_at_last(file, job);
                 gl_file_start_check(file->workers, &file->options, job, done, user_data);
                 return;
         }

@@ -31,6 +31,10 @@ struct GlKeeping {
                      gpointer user_data);
         /* DONE when they are closed. */
         void (*drop)(GlKeeping *keeping, guint64 key, GlKept done, gpointer user_data);
+        /* Whether it has been said of what was given last for KEY that it is where it outlives the service. */
+        gboolean (*has)(GlKeeping *keeping, guint64 key);
+        /* Whether somebody is there who could keep more. */
+        gboolean (*ready)(GlKeeping *keeping);
         /* (nullable) The process that has them now; 0: none, or it is not known. */
         guint32 (*pid)(GlKeeping *keeping);
 };

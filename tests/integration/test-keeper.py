@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 from guestlocktest import (
-    RUNTIME_DIR, Signals, at_end, disk, end_keeper, end_process, end_service, equal, fails, image, is_locked,
+    RUNTIME_DIR, Signals, at_end, configure, disk, end_keeper, end_process, end_service, equal, fails, image, is_locked,
     keeper_pid, lock, lock_on, main, spawn_process, start_guest, start_service, temp_dir, test, wait_until)
 from storagetest import loop_device, resource
 
@@ -110,16 +110,22 @@ def service_is_ended_after_the_keeper_was_killed():
 @test
 def keeper_is_stopped():
     """Leases are given without it, and say so; nothing else waits for it."""
+    configure('[guestlock]\nCheckIntervalSec=1\n')
     directory = temp_dir()
-    start_guest([disk(image(directory, 'first'))])
+    first = start_guest([disk(image(directory, 'first'))])
     pid = keeper_pid()
     os.kill(pid, signal.SIGSTOP)
     at_end(lambda: os.kill(pid, signal.SIGCONT))
     path = image(directory, 'second')
     guest = held_by(spawn_process(), path)
     equal(resource(guest, path)['kept-by'], 'service')
+    # Nor can that be said any more of what it was given before; the next check sees that, and when it is back.
+    signals = Signals(path=first.path, properties=True)
+    wait_until(lambda: first.Resources[0]['kept-by'] == 'service', 'the check', 10)
+    assert [arguments for _, _, arguments in signals.so_far() if arguments[2] == ['Resources']]
     os.kill(pid, signal.SIGCONT)
     wait_until(lambda: is_kept(path), 'it to be kept')
+    wait_until(lambda: {one.Resources[0]['kept-by'] for one in (first, guest)} == {'keeper'}, 'the check', 10)
     end_service(signal.SIGKILL)
     assert is_locked(path)
     start_service()

@@ -261,6 +261,7 @@ static void perform_check(CoreFixture *f, GlJob *job) {
                 target->loss = disk->loss;
                 target->loss_message = disk->lost ? g_strdup("The test says so.") : NULL;
                 target->whereabouts = disk->whereabouts;
+                target->kept_by = disk->kept_by;
         }
 }
 

@@ -35,7 +35,8 @@ typedef struct {
         gboolean hangs; /* answers only when told */
         gboolean lost;  /* a check says so, */
         GlLossReason loss; /* for this reason, */
-        GlWhereabouts whereabouts; /* and this of its name */
+        GlWhereabouts whereabouts; /* and this of its name, */
+        GlKeptBy kept_by;          /* and of who keeps it, */
         gboolean unknown;    /* or nothing */
         const char *storage; /* (nullable) which one it is on */
         guint64 size, mtime;

@@ -552,6 +552,25 @@ static void test_path_moved(void) {
         core_assert_state(f, "a", "held /x:X held");
 }
 
+static void test_kept_by_another(void) {
+        g_autoptr(CoreFixture) f = with_checks();
+
+        core_have(f, "a", "/x:X", 7);
+        core_disk(f, "/x")->kept_by = GL_KEPT_BY_KEEPER;
+        core_advance(f, MINUTE);
+        core_expect(f, "check /x", "changed a resources");
+        g_assert_cmpint(core_resource(f, "a", "/x")->kept_by, ==, GL_KEPT_BY_KEEPER);
+        core_advance(f, MINUTE);
+        core_expect(f, "check /x"); /* told once */
+        core_disk(f, "/x")->kept_by = GL_KEPT_BY_SERVICE;
+        core_advance(f, MINUTE);
+        core_expect(f, "check /x", "changed a resources");
+        core_resource(f, "a", "/x")->kept_by = GL_KEPT_BY_HOLDER;
+        core_advance(f, MINUTE);
+        core_expect(f, "check /x"); /* whoever has inherited it has it */
+        g_assert_cmpint(core_resource(f, "a", "/x")->kept_by, ==, GL_KEPT_BY_HOLDER);
+}
+
 /* No driver goes while its code may be running. */
 static void test_driver_of_a_check(void) {
         g_autoptr(CoreFixture) f = with_checks();
@@ -604,6 +623,7 @@ int main(int argc, char **argv) {
                 {"check-is-not-repeated", test_check_is_not_repeated},
                 {"check-of-very-many", test_check_of_very_many},
                 {"path-moved", test_path_moved},
+                {"kept-by-another", test_kept_by_another},
                 {"driver-of-a-check", test_driver_of_a_check},
         };
 

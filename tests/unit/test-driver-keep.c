@@ -100,6 +100,14 @@ static void keeper_drop(GlKeeping *keeping, guint64 key, GlKept done, gpointer u
         answer_later(done, user_data, TRUE);
 }
 
+static gboolean keeper_has(GlKeeping *keeping, guint64 key) {
+        return g_hash_table_contains(keeper.kept, &key);
+}
+
+static gboolean keeper_ready(GlKeeping *keeping) {
+        return !keeper.fails;
+}
+
 static GHashTable *new_table(void) {
         return g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, kept_fds_free);
 }
@@ -121,7 +129,7 @@ static GlDriverFixture *set_up_keep(void) {
         GlDriverFixture *fixture = set_up_with(&options, 8);
 
         keeper = (Keeper){
-                .keeping = {keeper_recover, keeper_keep, keeper_drop},
+                .keeping = {keeper_recover, keeper_keep, keeper_drop, keeper_has, keeper_ready},
                 .kept = new_table(),
                 .recovered = new_table(),
                 .event = ((Fixture *) fixture)->event,
@@ -274,6 +282,34 @@ static void test_keeper_comes_back(void) {
         fixture->ops->iterate(fixture);
         g_assert_cmpuint(g_hash_table_size(keeper.kept), ==, 2);
         g_assert_cmpuint(n_kept(job->targets[1].keep_key, 0), ==, 1);
+        gl_fixture_give_back(fixture, job);
+        tear_down_keep(fixture);
+}
+
+static GlKeptBy check_who_keeps(GlDriverFixture *fixture, GlJob *held) {
+        g_autoptr(GlJob) check = gl_fixture_run(fixture, gl_fixture_follow(fixture, GL_JOB_CHECK, held, X));
+
+        g_assert_cmpint(check->targets[0].found, ==, GL_FOUND_HELD);
+        held->targets[0].lease = g_steal_pointer(&check->targets[0].lease);
+        return check->targets[0].kept_by;
+}
+
+/* One that could not keep it is asked again with each check, and what a check says of it is so. */
+static void test_kept_at_last(void) {
+        GlDriverFixture *fixture = set_up_keep();
+        GlJob *job;
+
+        keeper.fails = TRUE;
+        job = gl_fixture_have(fixture, 0, 1, DISK, X);
+        g_assert_cmpint(check_who_keeps(fixture, job), ==, GL_KEPT_BY_SERVICE);
+        keeper.fails = FALSE;
+        (void) check_who_keeps(fixture, job);
+        g_assert_cmpint(check_who_keeps(fixture, job), ==, GL_KEPT_BY_KEEPER);
+        g_assert_cmpuint(n_kept(job->targets[0].keep_key, 0), ==, 1);
+        g_hash_table_remove_all(keeper.kept);
+        keeper.fails = TRUE;
+        g_assert_cmpint(check_who_keeps(fixture, job), ==, GL_KEPT_BY_SERVICE);
+        keeper.fails = FALSE;
         gl_fixture_give_back(fixture, job);
         tear_down_keep(fixture);
 }
@@ -435,6 +471,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/driver-keep/path-leads-elsewhere", test_path_leads_elsewhere);
         g_test_add_func("/driver-keep/was-not-kept", test_was_not_kept);
         g_test_add_func("/driver-keep/keeper-comes-back", test_keeper_comes_back);
+        g_test_add_func("/driver-keep/kept-at-last", test_kept_at_last);
         g_test_add_func("/driver-keep/taken-meanwhile", test_taken_meanwhile);
         g_test_add_func("/driver-keep/unlocked-meanwhile", test_unlocked_meanwhile);
         g_test_add_func("/driver-keep/another-file", test_another_file);
