@@ -28,6 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'integration'))
 from guestlocktest import (  # noqa: E402
     BUSY, at_end, bus, equal, manager, spawn_process, uid_of, wait_until)
+from processtest import is_alive
 
 BUILD = Path(os.environ['GUESTLOCK_BUILD'])
 CTL = BUILD / 'cli/guestlockctl'
@@ -315,8 +316,7 @@ def processes_called(name):
     found = []
     for entry in Path('/proc').iterdir():
         try:
-            if entry.name.isdigit() and (entry / 'comm').read_text().strip() == name[:15] and \
-                    (entry / 'stat').read_text().rpartition(')')[2].split()[0] not in 'ZX':
+            if entry.name.isdigit() and (entry / 'comm').read_text().strip() == name[:15] and is_alive(entry.name):
                 found.append(int(entry.name))
         except (FileNotFoundError, ProcessLookupError):
             continue

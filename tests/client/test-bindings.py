@@ -10,8 +10,9 @@ import subprocess
 from pathlib import Path
 
 from guestlocktest import (
-    SOURCE, at_end, bus, configure, end_process, equal, gi, image, is_locked, main, manager, polkit_agent,
-    spawn_process, temp_dir, test, uid_of, wait_until)
+    SOURCE, at_end, bus, configure, end_process, equal, gi, image, is_locked, main, manager, spawn_process, temp_dir,
+    test, uid_of, wait_until)
+from polkittest import polkit_agent
 
 gi.require_version('Guestlock', '1.0')
 from gi.repository import GLib, Guestlock  # noqa: E402

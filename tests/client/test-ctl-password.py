@@ -9,8 +9,8 @@ import time
 
 from ctltest import (
     DONE, FAILED, INTERRUPT, UUID, Terminal, equal, expect, processes_called, program_for, wait_for_no_guests)
-from guestlocktest import (
-    bus, disk, image, is_locked, main, manager, polkit_rules, run, skip, start_guest, temp_dir, test, wait_until)
+from guestlocktest import bus, disk, image, is_locked, main, manager, run, skip, start_guest, temp_dir, test, wait_until
+from polkittest import polkit_rules
 from storagetest import mount, must_run
 
 PASSWORD = 'cuckoo'

@@ -17,8 +17,9 @@ from ctltest import (
 from guestlocktest import (
     BUSY, NAME, Error, at_end, bus, disk, end_process, has_owner, image, is_locked, main, manager, note, run,
     service_pid, start_guest, temp_dir, test, uid_of, wait_until)
+from processtest import state_of
 from storagetest import QEMU, must_run
-from supervisortest import catches, children_of, descriptors_of, kill_all, state_of, wait_for_child
+from supervisortest import catches, children_of, descriptors_of, kill_all, wait_for_child
 
 # One that boots nothing.
 MACHINE = ['-M', 'pc', '-accel', 'tcg', '-m', '16', '-S', '-nodefaults', '-display', 'none']

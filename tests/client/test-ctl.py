@@ -13,6 +13,7 @@ from ctltest import (
 from guestlocktest import (
     BUSY, Signals, at_end, bus, create_guest, disk, end_process, image, is_locked, main, manager, spawn_process,
     start_guest, temp_dir, test, uid_of, wait_until)
+from processtest import state_of
 
 TIME = r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d'
 
@@ -258,8 +259,7 @@ def revoke():
                     'gone.\n')
     equal((lost(guest), guest.State), (['a', 'b'], 'lost'))
     # Paused, as by default, and in nobody's way to --kill.
-    wait_until(lambda: Path(f'/proc/{process.pid}/stat').read_text().rpartition(')')[2].split()[0] == 'T',
-               'the process to be stopped')
+    wait_until(lambda: state_of(process.pid) == 'T', 'the process to be stopped')
     expect(FAILED, 'start', 'web1', '-u', UUID, '-d', paths[0], err='guestlockctl stop')
     expect(FAILED, 'detach', 'web1', 'nothing', err='guestlockctl status web1')
     expect(DONE, 'revoke', '-a', '-k', '-r', 'it is over', 'web1', err='')

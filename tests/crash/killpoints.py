@@ -12,14 +12,12 @@ import contextlib
 import mmap
 import os
 import struct
-import subprocess
 import time
 from collections import Counter
-from pathlib import Path
 
 from guestlocktest import (
-    NAME, RULES, RUNTIME_DIR, Error, at_end, bus, disk, end_keeper, end_process, equal, has_owner, image, is_locked,
-    note, skip, start_guest, temp_dir, wait_until)
+    NAME, RULES, RUNTIME_DIR, Error, at_end, bus, disk, end_keeper, has_owner, image, is_locked, note, skip,
+    start_guest, temp_dir, wait_until)
 from storagetest import test_program
 from storm import Disk, is_dead
 from tables import Tables, all_is_gone, wait_for_tables

@@ -17,7 +17,9 @@ import time
 from collections import Counter, namedtuple
 from pathlib import Path
 
-from guestlocktest import at_end, end_process, image, lock, polkit_rules, spawn_process, temp_dir, wait_until
+from guestlocktest import at_end, end_process, image, lock, spawn_process, temp_dir, wait_until
+from processtest import is_alive
+from polkittest import polkit_rules
 from storagetest import SlowFs, loop_device, mounted_ext4, must_run, test_program
 
 HERE = Path(__file__).parent
@@ -283,16 +285,9 @@ def kill_all(command):
 def is_dead(pid):
     """Also its last thread."""
     try:
-        return state_of(pid) in 'ZX' and len(os.listdir(f'/proc/{pid}/task')) <= 1
+        return not is_alive(pid) and len(os.listdir(f'/proc/{pid}/task')) <= 1
     except OSError:
         return True
-
-
-def state_of(pid):
-    try:
-        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0]
-    except OSError:
-        return 'X'
 
 
 # --- the nemesis ---

@@ -10,7 +10,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from guestlocktest import RUNTIME_DIR, Error, bus, keeper_pid, manager, wait_until
-from storm import GUEST, HOST, OWNER, READER, WRITER, Held, find_processes, state_of
+from processtest import goes_on
+from storm import GUEST, HOST, OWNER, READER, WRITER, Held, find_processes
 
 LOCKS = {
     'exclusive': [(True, OWNER), (False, HOST)],
@@ -112,7 +113,7 @@ def guests_standing_still():
             with contextlib.suppress(ProcessLookupError):
                 stopped.append(Held(pid, GUEST))
                 stopped[-1].send(signal.SIGSTOP)
-        wait_until(lambda: all(state_of(pid) in 'TZX' for pid in find_processes(GUEST)), 'guests to stand still', 30)
+        wait_until(lambda: not any(map(goes_on, find_processes(GUEST))), 'guests to stand still', 30)
         yield
     finally:
         for held in stopped:

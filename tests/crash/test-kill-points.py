@@ -6,7 +6,7 @@ import errno
 import os
 
 from guestlocktest import (
-    GLib, bus, create_guest, disk, end_process, equal, image, is_locked, main, manager, note, spawn_process, start_guest,
+    bus, create_guest, disk, end_process, equal, image, is_locked, main, manager, note, spawn_process, start_guest,
     temp_dir, test, wait_until)
 from killpoints import at_every_step, kills
 from storagetest import loop_device, resource

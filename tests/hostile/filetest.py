@@ -109,15 +109,6 @@ def wait_for_keeper(path):
     wait_until(has_it, f'guestlock-keeper to have {path}', 30)
 
 
-def state_of(pid):
-    return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0]
-
-
-def goes_on(pid):
-    """It is neither stopped nor dead. One that just waits may be on its way to that, or on its way from there."""
-    return state_of(pid) in 'RSD'
-
-
 def outcome(call, *arguments):
     """'' or the last part of the error's name."""
     try:

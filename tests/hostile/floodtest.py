@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 from guestlocktest import (
-    PATIENCE, RULES, Gio, at_end, bus, disk, end_process, equal, image, polkit_rules, service_pid, skip, spawn_process,
-    start_guest, temp_dir)
+    PATIENCE, RULES, Gio, at_end, bus, disk, end_process, equal, image, service_pid, skip, spawn_process, start_guest,
+    temp_dir)
+from polkittest import polkit_rules
 from rawbus import RawPeer, write_calls
 
 ECHO = 'org.guestlock.Echo'

@@ -13,10 +13,10 @@ from guestlocktest import (
     Error, GLib, Signals, as_uid, at_end, bus, configure, create_guest, disk, end_keeper, end_process, end_service,
     equal, fails, image, is_locked, lock_on, main, manager, restart_service, run, spawn_process, start_guest,
     start_service, temp_dir, test, wait_until)
+from processtest import goes_on, state_of
 from storagetest import loop_device, mounted_ext4
 from filetest import (
-    MODES, NEXT, goes_on, has_open, lock_byte, opened, opened_as, outcome, secret, service_access, state_of,
-    wait_for_keeper)
+    MODES, NEXT, has_open, lock_byte, opened, opened_as, outcome, secret, service_access, wait_for_keeper)
 
 READER, WRITER, HOST, QEMU_WRITES, QEMU_NO_WRITER = NEXT + 1, NEXT + 2, 1 << 60, 101, 201
 # What keeps root's acquire in each mode out, of what a reader can lock.

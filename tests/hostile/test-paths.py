@@ -8,7 +8,8 @@ import subprocess
 
 from guestlocktest import (
     GLib, as_uid, create_guest, disk, end_keeper, end_service, equal, fails, image, lock_on, main, manager,
-    polkit_rules, restart_service, service_pid, spawn_process, start_guest, start_service, temp_dir, test, uid_of)
+    restart_service, service_pid, spawn_process, start_guest, start_service, temp_dir, test, uid_of)
+from polkittest import polkit_rules
 from filetest import (
     MODES, WRITABLE, Attacker, Watch, in_user_namespace, opened, outcome, secret, service_access, wait_for_keeper)
 from storagetest import loop_device, mount, must_run

@@ -12,7 +12,7 @@ from guestlocktest import (
     NAME, Fd, Signals, as_uid, at_end, bus, create_guest, disk, end_keeper, end_process, end_service, equal, fails,
     image, lock, main, manager, note, service_pid, skip, spawn_process, start_guest, start_service, temp_dir, test,
     wait_until)
-from filetest import goes_on, state_of
+from processtest import goes_on, state_of
 
 LAST_PID = Path('/proc/sys/kernel/ns_last_pid')
 PYTHON = '/usr/bin/python3'

@@ -7,7 +7,8 @@ import time
 
 from guestlocktest import (
     BUSY, GLib, ROOT, Signals, as_uid, bus, configure, create_guest, disk, equal, fails, has_owner, image, is_locked,
-    main, manager, polkit_agent, polkit_rules, start_guest, temp_dir, test, uid_of, wait_until)
+    main, manager, start_guest, temp_dir, test, uid_of, wait_until)
+from polkittest import polkit_agent, polkit_rules
 from floodtest import may_lease
 from storagetest import SlowFs
 

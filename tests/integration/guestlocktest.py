@@ -19,7 +19,6 @@ or an Fd.
 import contextlib
 import errno
 import fcntl
-import itertools
 import os
 import pwd
 import re
@@ -368,7 +367,7 @@ def expect_signal(member, path=None, timeout=5):
 
 # --- other users, processes, files ---
 
-def _connect_as(user, groups=()):
+def connect_as(user, groups=()):
     entry = pwd.getpwnam(user) if isinstance(user, str) else pwd.getpwuid(user)
     before = os.getgroups()
     # The bus asks the kernel once who connects, and remembers it.
@@ -385,7 +384,7 @@ def _connect_as(user, groups=()):
 
 def as_uid(user, groups=()):
     """A connection of another user (name or uid), with `groups` as its supplementary ones."""
-    peer = _connect_as(user, groups)
+    peer = connect_as(user, groups)
     at_end(lambda: _close(peer))
     return peer
 
@@ -428,29 +427,6 @@ def end_process(process, how=signal.SIGKILL):
     if process.poll() is None:
         process.send_signal(how)
     return process.wait(10 * BUSY)
-
-
-@contextlib.contextmanager
-def standing_still(pid):
-    """The process does nothing, with none of its threads, for what is inside, which may end it. Gives a pidfd of it."""
-    pidfd = os.pidfd_open(pid)
-    try:
-        signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
-        wait_until(lambda: _stands_still(pid), f'process {pid} to be stopped')
-        yield pidfd
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(pidfd, signal.SIGCONT)
-        os.close(pidfd)
-
-
-def _stands_still(pid):
-    for thread in Path(f'/proc/{pid}/task').iterdir():
-        # One that has ended meanwhile does nothing either.
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            if (thread / 'stat').read_text().rpartition(')')[2].split()[0] not in 'TZX':
-                return False
-    return True
 
 
 def temp_dir(user=None, on_disk=False):
@@ -520,7 +496,7 @@ def is_locked(path, byte=0):
     return False
 
 
-# --- the service and polkit ---
+# --- the service ---
 
 def has_owner(name):
     return bus.ask_bus('NameHasOwner', '(s)', name)
@@ -537,7 +513,7 @@ def start_service():
 
 
 def end_service(how=signal.SIGTERM):
-    _end_owner(NAME, how)
+    end_owner(NAME, how)
 
 
 def keeper_pid():
@@ -600,13 +576,13 @@ def _is_starting():
     return bool(Path(f'/proc/{pid}/task/{pid}/children').read_text())
 
 
-def _wait_for_starts():
+def wait_for_starts():
     """Somebody's last call may have had it started."""
     wait_until(lambda: not _is_starting(), 'what the bus starts to be there', 10)
 
 
-def _end_owner(name, how):
-    _wait_for_starts()
+def end_owner(name, how):
+    wait_for_starts()
     try:
         owner = bus.ask_bus('GetNameOwner', '(s)', name)
         pid = bus.ask_bus('GetConnectionUnixProcessID', '(s)', owner)
@@ -627,97 +603,6 @@ def configure(text):
     """Gives the service this configuration from its next start on."""
     CONFIG.write_text(text)
     at_end(lambda: CONFIG.write_text(''))
-
-
-_rules_made = itertools.count()
-
-
-def polkit_rules(script):
-    """Adds a polkit rule, before those in rules/; the next one takes its place."""
-    path = RULES / '00-of-this-test.rules'
-    mark = f'{next(_rules_made)}'
-    script = f'''polkit.addRule(function(action) {{
-        if (action.id == "{NAME}.revoke" && action.lookup("rules") == "{mark}") return polkit.Result.YES;
-    }});
-    {script}'''
-    running = _polkit_runs()
-    if not path.exists():
-        at_end(lambda: _remove_rules(path))
-    path.with_suffix('.new').write_text(script)
-    path.with_suffix('.new').rename(path)
-    _wait_for_rules(running, lambda: _are_in_force(mark))
-
-
-def _polkit_runs():
-    """One that is about to has read its rules already."""
-    _wait_for_starts()
-    return has_owner('org.freedesktop.PolicyKit1')
-
-
-def _remove_rules(path):
-    running = _polkit_runs()
-    mark = re.search(r'lookup\("rules"\) == "(\d+)"', path.read_text())[1]
-    path.unlink()
-    _wait_for_rules(running, lambda: not _are_in_force(mark))
-
-
-def _wait_for_rules(running, condition):
-    """One that starts later reads them as they are. (polkit's signal Changed would not do: it has other causes.)"""
-    if running:
-        wait_until(condition, 'polkit to read its rules again')
-
-
-def _are_in_force(mark):
-    """Asks polkit about a user who may do nothing unless those very rules say so."""
-    subject = _connect_as('bob')
-    try:
-        (authorized, _challenge, _details), = bus.connection.call_sync(
-            'org.freedesktop.PolicyKit1', '/org/freedesktop/PolicyKit1/Authority',
-            'org.freedesktop.PolicyKit1.Authority', 'CheckAuthorization',
-            GLib.Variant('((sa{sv})sa{ss}us)', (
-                ('system-bus-name', {'name': GLib.Variant('s', subject.name)}), f'{NAME}.revoke', {'rules': mark}, 0,
-                '')),
-            None, Gio.DBusCallFlags.NONE, 20000 * BUSY, None).unpack()
-    finally:
-        subject.close()
-    return authorized
-
-
-@contextlib.contextmanager
-def hanging_polkit():
-    """polkitd stands still for what is inside, unless that ends it. Gives a pidfd of it."""
-    create_guest(peer=as_uid('alice')).Free({})
-    with standing_still(bus.ask_bus('GetConnectionUnixProcessID', '(s)', 'org.freedesktop.PolicyKit1')) as pidfd:
-        yield pidfd
-
-
-def end_polkit(how=signal.SIGKILL):
-    """Ends polkitd; the next question starts another one."""
-    _end_owner('org.freedesktop.PolicyKit1', how)
-
-
-def remove_polkit():
-    """From now on there is no polkit, as on a machine where none is installed."""
-    path = RULES.parent / 'services/org.freedesktop.PolicyKit1.service'
-    hidden = path.with_suffix('.hidden')
-
-    def come_back():
-        hidden.rename(path)
-        bus.ask_bus('ReloadConfig', '()')
-
-    path.rename(hidden)
-    at_end(come_back)
-    bus.ask_bus('ReloadConfig', '()')
-    end_polkit()
-
-
-def polkit_agent(answer, pid=None):
-    """Somebody at the screen of process `pid` (this one), who answers each dialog with 'grant', 'cancel' or
-    'never'. Gives the process, each of whose lines is a dialog that appeared or was taken away."""
-    agent = spawn_process('/usr/bin/python3', str(Path(__file__).with_name('polkit-agent')), answer,
-                          str(pid or os.getpid()), stdout=subprocess.PIPE, text=True)
-    assert agent.stdout.readline() == 'registered\n', 'the polkit agent did not start'
-    return agent
 
 
 # --- running tests ---

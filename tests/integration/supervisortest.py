@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from guestlocktest import NAME, as_uid, at_end, bus, create_guest, disk, has_owner, spawn_process, wait_until
+from processtest import is_alive, stat_of, state_of
 
 
 def guest_with(*resources, user=None, options=None):
@@ -57,22 +58,6 @@ def wait_for_child(guest):
     return pid
 
 
-def _stat(pid):
-    try:
-        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
-def state_of(pid):
-    fields = _stat(pid)
-    return fields[0] if fields else None
-
-
-def is_alive(pid):
-    return state_of(pid) not in (None, 'Z', 'X')
-
-
 def catches(pid, number):
     """Whether it has a handler for that signal."""
     caught = re.search(r'^SigCgt:\s*([0-9a-f]+)', Path(f'/proc/{pid}/status').read_text(), re.M)[1]
@@ -82,7 +67,7 @@ def catches(pid, number):
 def children_of(pid):
     found = []
     for entry in Path('/proc').iterdir():
-        fields = _stat(entry.name) if entry.name.isdigit() else None
+        fields = stat_of(entry.name) if entry.name.isdigit() else None
         if fields and fields[1] == str(pid) and fields[0] not in 'ZX':
             found.append(int(entry.name))
     return found

@@ -7,10 +7,9 @@ import os
 import subprocess
 
 from guestlocktest import (
-    NAME, Fd, GLib, Signals, as_uid, at_end, bus, create_guest, disk, end_polkit, end_process, equal, fails,
-    has_owner, image, is_locked,
-    main, manager, polkit_agent, polkit_rules, remove_polkit, spawn_process, start_guest, temp_dir, test, uid_of,
-    wait_until)
+    NAME, Fd, GLib, Signals, as_uid, at_end, bus, create_guest, disk, end_process, equal, fails, has_owner, image,
+    is_locked, main, manager, spawn_process, start_guest, temp_dir, test, uid_of, wait_until)
+from polkittest import end_polkit, polkit_agent, polkit_rules, remove_polkit
 
 UUID = '4dea22b3-1d52-d8f3-2516-782e98ab3fa0'
 POLKIT = 'org.freedesktop.PolicyKit1'

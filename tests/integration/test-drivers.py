@@ -8,8 +8,9 @@ from pathlib import Path
 
 from guestlocktest import (
     LOG, NAME, RUNTIME_DIR, Signals, as_uid, at_end, configure, create_guest, disk, end_process, end_service, equal,
-    fails, has_owner, image, is_locked, lock_on, main, manager, polkit_agent, polkit_rules, restart_service, run,
-    service_pid, spawn_process, start_guest, start_service, temp_dir, test, uid_of, wait_until)
+    fails, has_owner, image, is_locked, lock_on, main, manager, restart_service, run, service_pid, spawn_process,
+    start_guest, start_service, temp_dir, test, uid_of, wait_until)
+from polkittest import polkit_agent, polkit_rules
 
 DRIVER_DIR = Path(os.environ['GUESTLOCK_DRIVER_DIR'])
 PLUGIN = DRIVER_DIR / 'guest-only.so'

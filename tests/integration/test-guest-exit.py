@@ -13,6 +13,7 @@ import time
 from guestlocktest import (
     LOG, NAME, PATIENCE, Gio, GLib, Signals, at_end, bus, create_guest, disk, end_process, equal, fails, image,
     is_locked, lock_on, main, manager, note, skip, spawn_process, start_guest, temp_dir, test, wait_until)
+from processtest import state_of
 
 # What QEMU locks of an image that it writes to.
 QEMU_BYTES = 100, 101, 201
@@ -42,11 +43,6 @@ def expect_exit(signals, guest, path):
     equal((guest.State, guest.Pid, guest.Resources[0]['state']), ('released', 0, 'registered'))
     assert not is_locked(path)
     equal(manager().NLeases, 0)
-
-
-def state_of(pid):
-    with open(f'/proc/{pid}/stat') as stat:
-        return stat.read().rpartition(')')[2].split()[0]
 
 
 def kill_later(pid):

@@ -5,8 +5,9 @@ import contextlib
 import time
 
 from guestlocktest import (
-    NAME, GLib, Signals, as_uid, configure, create_guest, disk, equal, fails, hanging_polkit, has_owner, image,
-    is_locked, main, manager, note, polkit_agent, polkit_rules, start_guest, temp_dir, test, wait_until)
+    NAME, GLib, Signals, as_uid, configure, create_guest, disk, equal, fails, has_owner, image, is_locked, main,
+    manager, note, start_guest, temp_dir, test, wait_until)
+from polkittest import hanging_polkit, polkit_agent, polkit_rules
 from storagetest import SlowFs, mount
 
 EVERYBODY = '''polkit.addRule(function(action, subject) {

@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 
 from guestlocktest import (
-    LOG, GLib, Signals, as_uid, at_end, bus, configure, create_guest, disk, end_process, equal, fails, image, is_locked,
-    lock, lock_on, main, manager, polkit_rules, restart_service, service_pid, spawn_process, standing_still,
-    start_guest, temp_dir, test, wait_until)
+    LOG, GLib, Signals, as_uid, at_end, bus, configure, create_guest, disk, end_process, equal, fails, image,
+    is_locked, lock, lock_on, main, manager, restart_service, service_pid, spawn_process, start_guest, temp_dir, test,
+    wait_until)
+from polkittest import polkit_rules
+from processtest import goes_on, standing_still, state_of
 from storagetest import SlowFs, loop_device, resource
 
 UUID = '4dea22b3-1d52-d8f3-2516-782e98ab3fa0'
@@ -25,15 +27,6 @@ INTERVAL = 1.0
 def checked():
     """A service that looks after its leases every second."""
     configure('[guestlock]\nCheckIntervalSec=1\n')
-
-
-def state_of(process):
-    return Path(f'/proc/{process.pid}/stat').read_text().rpartition(')')[2].split()[0]
-
-
-def goes_on(process):
-    """It was neither stopped nor ended. (One that has just been started may not sleep yet.)"""
-    return state_of(process) in 'RSD'
 
 
 def held_by(process, *resources, **options):
@@ -93,7 +86,7 @@ def unlocked_by_another_process():
     assert time.monotonic() - begin < 15 * INTERVAL
     equal((kind, name, reason, details['action'], details['remaining-usec']),
           ('disk', str(path), 'storage-lost', 'pause', 0))
-    wait_until(lambda: state_of(process) == 'T', 'the process to be stopped')
+    wait_until(lambda: state_of(process.pid) == 'T', 'the process to be stopped')
     equal((guest.State, resource(guest, path)['state'], resource(guest, other)['state']), ('lost', 'lost', 'held'))
     # It is not taken again behind anybody's back, and is announced once.
     two_checks()
@@ -102,7 +95,7 @@ def unlocked_by_another_process():
     # Nobody wrote to it: it can be had again.
     generation = guest.Acquire({})
     equal((guest.State, guest.Generation, lock_on(path, 0)), ('held', generation, 'write'))
-    wait_until(lambda: state_of(process) == 'S', 'the process to go on')
+    wait_until(lambda: state_of(process.pid) == 'S', 'the process to go on')
     signals.expect('LeasesAcquired', guest.path)
     two_checks()
     signals.nothing_else()
@@ -120,7 +113,7 @@ def taken_by_a_stranger():
         stranger = lock(path)
     at_end(lambda: os.close(stranger))
     _, name, reason, details = signals.expect('LeaseLost', guest.path)
-    equal((name, reason, details['action'], goes_on(process)), (str(path), 'taken', 'notify', True))
+    equal((name, reason, details['action'], goes_on(process.pid)), (str(path), 'taken', 'notify', True))
     assert str(os.getpid()) in details['message'], details
     with fails('LeaseLost', contains=str(os.getpid())):
         guest.Acquire({})
@@ -198,7 +191,7 @@ def renamed_image():
     image(directory)
     wait_until(lambda: resource(guest, path)['path-moved'], 'the check')
     two_checks()
-    equal((guest.State, goes_on(process), lock_on(directory / 'moved', 0)), ('held', True, 'write'))
+    equal((guest.State, goes_on(process.pid), lock_on(directory / 'moved', 0)), ('held', True, 'write'))
     equal(LOG.read_text().count('leads to something else than what the guest has leased'), 1)
     (directory / 'moved').rename(path)
     wait_until(lambda: not resource(guest, path)['path-moved'], 'the check')
@@ -218,7 +211,7 @@ def replaced_lease_file():
     new.rename(path)
     kind, name, reason, details = signals.expect('LeaseLost', guest.path)
     equal((kind, name, reason), ('lease', 'key', 'replaced'))
-    wait_until(lambda: state_of(process) == 'T', 'the process to be stopped')
+    wait_until(lambda: state_of(process.pid) == 'T', 'the process to be stopped')
     assert 'replaced' in details['message'], details
 
 
@@ -301,7 +294,7 @@ def revoked():
     kind, name, reason, details = signals.expect('LeaseLost', guest.path)
     equal((kind, name, reason, details), ('disk', str(path), 'revoked', {
         'action': 'pause', 'remaining-usec': 0, 'message': 'The disk moves to another host.'}))
-    wait_until(lambda: state_of(process) == 'T', 'the process to be stopped')
+    wait_until(lambda: state_of(process.pid) == 'T', 'the process to be stopped')
     signals.nothing_else()
     # A process that is stopped can go on: everybody is kept out, strangers too.
     with fails('Conflict', contains=[str(process.pid), 'lost']):
@@ -313,7 +306,7 @@ def revoked():
     path.write_text('written by the guest')
     guest.Acquire({})
     equal(guest.State, 'held')
-    wait_until(lambda: state_of(process) == 'S', 'the process to go on')
+    wait_until(lambda: state_of(process.pid) == 'S', 'the process to go on')
     equal(signals.expect('LeasesAcquired', guest.path)[1], [('disk', str(path), 'exclusive')])
 
     guest.Revoke('', '', 'all of it', {})
@@ -401,7 +394,7 @@ def who_may_revoke():
     carol.guest(guest.path).Revoke('disk', str(path), 'this one', {})
     equal(guest.State, 'lost')
     # A signal goes out as the owner.
-    wait_until(lambda: state_of(process) == 'T', 'the process to be stopped')
+    wait_until(lambda: state_of(process.pid) == 'T', 'the process to be stopped')
 
 
 # --- after a restart ---
@@ -412,13 +405,13 @@ def stopped_across_a_restart():
     path, process = image(temp_dir()), spawn_process()
     guest = held_by(process, path)
     guest.Revoke('', '', 'for a moment', {})
-    wait_until(lambda: state_of(process) == 'T', 'the process to be stopped')
+    wait_until(lambda: state_of(process.pid) == 'T', 'the process to be stopped')
     restart_service()
     equal(guest.State, 'lost')
     with fails('Conflict', contains=str(process.pid)):
         start_guest([disk(path)])
     guest.Acquire({})
-    wait_until(lambda: state_of(process) == 'S', 'the process to go on')
+    wait_until(lambda: state_of(process.pid) == 'S', 'the process to go on')
 
 
 @test

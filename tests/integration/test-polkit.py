@@ -9,9 +9,9 @@ import signal
 from pathlib import Path
 
 from guestlocktest import (
-    NAME, SOURCE, as_uid, at_end, bus, create_guest, disk, end_polkit, equal, fails, hanging_polkit, has_owner, image,
-    is_locked, main, manager, polkit_agent, polkit_rules, skip, spawn_process,
-    start_guest, temp_dir, test, uid_of)
+    NAME, SOURCE, as_uid, at_end, bus, create_guest, disk, equal, fails, has_owner, image, is_locked, main, manager,
+    skip, spawn_process, start_guest, temp_dir, test, uid_of)
+from polkittest import end_polkit, hanging_polkit, polkit_agent, polkit_rules
 from storagetest import must_run
 
 POLKIT = 'org.freedesktop.PolicyKit1'

@@ -11,6 +11,7 @@ from guestlocktest import (
     LOG, NAME, RUNTIME_DIR, STATE_DIR, GLib, Signals, as_uid, at_end, create_guest, disk, end_keeper, end_process,
     end_service, equal, fails, has_owner, image, is_locked, keeper_is_ready, lock, lock_on, main, manager,
     restart_service, run, service_pid, spawn_process, start_guest, start_service, temp_dir, test, wait_until)
+from processtest import goes_on, state_of
 
 UUID = '4dea22b3-1d52-d8f3-2516-782e98ab3fa0'
 
@@ -20,15 +21,6 @@ def everything_of(guest):
     properties = guest.get_all()
     del properties['Origin']
     return properties, guest.Resources
-
-
-def state_of(process):
-    return Path(f'/proc/{process.pid}/stat').read_text().rpartition(')')[2].split()[0]
-
-
-def goes_on(process):
-    """It was neither stopped nor ended. (One that has just been started may not sleep yet.)"""
-    return state_of(process) in 'RSD'
 
 
 def taken_by_another(path):
@@ -132,7 +124,7 @@ def called_while_it_ends():
     for _ in range(10):
         os.kill(service_pid(), signal.SIGTERM)
         wait_until(lambda: not has_owner(NAME), 'the name to be free')
-        equal((everything_of(guest), goes_on(process)), (before, True))
+        equal((everything_of(guest), goes_on(process.pid)), (before, True))
 
 
 @test
@@ -253,7 +245,7 @@ def out_of_reach_meanwhile():
     directory.chmod(0)
     os.chown(directory, 0, 0)
     start_service()
-    equal((guest.State, goes_on(process)), ('held', True))
+    equal((guest.State, goes_on(process.pid)), ('held', True))
     directory.chmod(0o755)
     with fails('Conflict', contains=str(process.pid)):
         start_guest([disk(path)])
@@ -320,7 +312,7 @@ def taken_meanwhile():
     equal((kind, name, reason, details['action']), ('disk', str(path), 'taken', 'pause'))
     assert str(os.getpid()) in details['message'] and str(path) in details['message'], details
     signals.nothing_else()
-    wait_until(lambda: state_of(process) == 'T', 'the process to be stopped')
+    wait_until(lambda: state_of(process.pid) == 'T', 'the process to be stopped')
     equal((guest.State, guest.Pid), ('lost', process.pid))
     equal([resource['state'] for resource in guest.Resources], ['lost', 'held'])
     equal(lock_on(other, 0), 'write')
@@ -334,7 +326,7 @@ def taken_meanwhile():
         with fails('Conflict', contains=[str(process.pid), 'lost']):
             start_guest([disk(path)])
         restart_service()
-        equal((guest.State, state_of(process)), ('lost', 'T'))
+        equal((guest.State, state_of(process.pid)), ('lost', 'T'))
     end_process(process)
     equal(signals.expect('LeasesReleased', guest.path)[0], 'guest-exited')
     wait_until(lambda: guest.State == 'released', 'the guest to be released')
@@ -353,9 +345,9 @@ def actions_on_a_loss():
     seen = signals.so_far()
     equal({path: arguments[3]['action'] for path, member, arguments in seen if member == 'LeaseLost'},
           {guest.path: action for action, (guest, _, _) in guests.items()})
-    wait_until(lambda: state_of(guests['pause'][1]) == 'T', 'the process to be stopped')
+    wait_until(lambda: state_of(guests['pause'][1].pid) == 'T', 'the process to be stopped')
     equal(guests['kill'][1].wait(30), -9)
-    assert goes_on(guests['notify'][1])
+    assert goes_on(guests['notify'][1].pid)
     # Killed, it is out of the way as far as we are concerned.
     equal([(path, arguments[0]) for path, member, arguments in seen if member == 'LeasesReleased'],
           [(guests['kill'][0].path, 'guest-exited')])
@@ -369,14 +361,14 @@ def regained():
     guest = held_by(process, path)
     signals, unlock = lose(path)
     signals.expect('LeaseLost', guest.path)
-    wait_until(lambda: state_of(process) == 'T', 'the process to be stopped')
+    wait_until(lambda: state_of(process.pid) == 'T', 'the process to be stopped')
     with fails('LeaseLost', contains=str(os.getpid())):
         guest.Acquire({})
-    equal((guest.State, state_of(process)), ('lost', 'T'))
+    equal((guest.State, state_of(process.pid)), ('lost', 'T'))
     unlock()
     generation = guest.Acquire({})
     equal((guest.State, guest.Generation, lock_on(path, 0)), ('held', generation, 'write'))
-    wait_until(lambda: state_of(process) == 'S', 'the process to go on')
+    wait_until(lambda: state_of(process.pid) == 'S', 'the process to go on')
 
 
 @test
@@ -389,7 +381,7 @@ def not_regained():
     unlock()
     with fails('LeaseLost', contains=str(path)):
         guest.Acquire({})
-    wait_until(lambda: state_of(process) == 'T', 'the process to be stopped')
+    wait_until(lambda: state_of(process.pid) == 'T', 'the process to be stopped')
     equal(guest.State, 'lost')
     # That the image was changed is seen only once it is locked.
     wait_until(lambda: not is_locked(path), 'the lock to be given back')
@@ -499,7 +491,7 @@ def second_service_touches_nothing():
     equal(second.returncode, 1)
     assert 'org.guestlock1' in second.stderr, second.stderr
     signals.nothing_else()
-    equal((everything_of(guest), service_pid(), goes_on(process), lock_on(path, 0)), (before, pid, True, 'write'))
+    equal((everything_of(guest), service_pid(), goes_on(process.pid), lock_on(path, 0)), (before, pid, True, 'write'))
     restart_service()
     equal(everything_of(guest), before)
 

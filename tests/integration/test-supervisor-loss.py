@@ -14,7 +14,8 @@ from gi.repository import GLib
 from guestlocktest import (
     NAME, Error, Signals, as_uid, at_end, bus, disk, end_keeper, end_service, equal, has_owner, image, lock, lock_on,
     main, start_guest, start_service, temp_dir, test, wait_until)
-from supervisortest import descriptors_of, guest_with, is_alive, state_of, supervise, wait_for_child
+from processtest import is_alive, state_of
+from supervisortest import descriptors_of, guest_with, supervise, wait_for_child
 
 OFD_SETLK, FLOCK = 37, 'hhqqi4x'
 

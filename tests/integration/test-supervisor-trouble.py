@@ -9,10 +9,11 @@ import subprocess
 import time
 
 from guestlocktest import (
-    SOURCE, at_end, bus, disk, end_process, end_service, equal, fails, image, is_locked, main, note, restart_service,
-    run, start_guest, temp_dir, test, wait_until)
+    SOURCE, at_end, disk, end_process, end_service, equal, fails, image, is_locked, main, note, restart_service, run,
+    start_guest, temp_dir, test, wait_until)
+from processtest import is_alive
 from storagetest import resource, start_qemu
-from supervisortest import children_of, command_line, guest_with, is_alive, supervise, wait_for_child
+from supervisortest import children_of, command_line, guest_with, supervise, wait_for_child
 
 
 def refused(guest, *options, command=('touch', '/nonexistent/x'), status=125, contains=()):

@@ -11,9 +11,9 @@ from gi.repository import GLib
 from guestlocktest import (
     Fd, Signals, at_end, bus, disk, end_keeper, end_process, end_service, equal, fails, image, is_locked, lock_on, main,
     manager, restart_service, spawn_process, start_guest, start_service, temp_dir, test, wait_until)
+from processtest import is_alive, state_of
 from storagetest import QEMU, QEMU_BYTES, loop_device, mount, qemu_bytes, resource
-from supervisortest import (
-    catches, children_of, command_of, descriptors_of, guest_with, is_alive, state_of, supervise, wait_for_child)
+from supervisortest import catches, children_of, command_of, descriptors_of, guest_with, supervise, wait_for_child
 
 
 # --- a life ---

@@ -8,8 +8,9 @@ import time
 
 from guestlocktest import (
     RUNTIME_DIR, STATE_DIR, GLib, Peer, Signals, as_uid, at_end, bus, configure, create_guest, disk, equal, fails,
-    image, lock, lock_on, main, manager, note, polkit_rules, restart_service, service_pid, spawn_process,
-    start_guest, temp_dir, test)
+    image, lock, lock_on, main, manager, note, restart_service, service_pid, spawn_process, start_guest, temp_dir,
+    test)
+from polkittest import polkit_rules
 from storagetest import SlowFs, loop_device, start_qemu
 from whotest import NEXT, WRITER, only, try_it, who, would_start
 

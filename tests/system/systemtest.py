@@ -15,6 +15,7 @@ import guestlocktest
 from guestlocktest import (
     NAME, at_end, bus, disk, end_process, equal, has_owner, image, is_locked, note, spawn_process, start_guest,
     temp_dir, wait_until)
+from processtest import goes_on
 from storagetest import QEMU, must_run
 
 BUS = os.environ['GUESTLOCK_SYSTEM_BUS']
@@ -164,7 +165,7 @@ class LivingGuest:
     def is_as_before(self):
         equal(self._known(), self.before)
         # It runs; QEMU, which still starts, may wait for a disk.
-        equal(Path(f'/proc/{self.process.pid}/stat').read_text().rpartition(')')[2].split()[0] in 'SRD', True)
+        equal(goes_on(self.process.pid), True)
         assert is_locked(self.path), f'{self.path} can be locked by anybody'
 
     def is_kept(self):

@@ -10,6 +10,7 @@ from pathlib import Path
 from guestlocktest import (
     RUNTIME_DIR, SOURCE, at_end, disk, end_service, equal, fails, is_locked, main, manager, start_guest, temp_dir, test,
     wait_until)
+from processtest import goes_on
 from storagetest import must_run
 from systemtest import KEEPER, SERVICE, SET_ASIDE, LivingGuest, journal, kill_unit, main_pid, stop_service, systemctl
 
@@ -150,7 +151,7 @@ def state_of_another_boot():
     said, = set_aside_since(known)
     assert str(file) in said and 'before this boot' in said, said
     # That process is nothing to it: it is neither stopped nor in the way.
-    equal(Path(f'/proc/{guest.process.pid}/stat').read_text().rpartition(')')[2].split()[0], 'S')
+    equal(goes_on(guest.process.pid), True)
     equal(start_guest([disk(guest.path)], uuid=file.name).State, 'held')
 
 
