@@ -192,8 +192,8 @@ static void forget_answers(GlServiceKeeping *keeping) {
         GHashTableIter iter;
 
         gl_log(LOG_WARNING, GL_MESSAGE_NO_KEEPER,
-               "guestlock-keeper does not answer. Until it does the service alone keeps the locks of guests that do not "
-               "keep them themselves.");
+               "guestlock-keeper does not answer. Until it does the service alone keeps the locks of guests that "
+               "do not keep them themselves.");
         g_hash_table_iter_init(&iter, keeping->keys);
         while (g_hash_table_iter_next(&iter, NULL, NULL))
                 g_hash_table_iter_replace(&iter, GINT_TO_POINTER(FALSE));

@@ -108,9 +108,8 @@ static int state_read(sd_bus_message *reply, void *data, sd_bus_error *unused) {
 static void ask_for(GlWatch *watch, const char *property, sd_bus_message_handler_t handler, sd_bus_slot **slot) {
         const GlCalls *calls = watch->options->calls;
 
-        (void) sd_bus_call_method_async(calls->bus, slot, watch->owner, calls->guest,
-                                        "org.freedesktop.DBus.Properties", "Get", handler, watch, "ss",
-                                        GL_GUEST_INTERFACE, property);
+        (void) sd_bus_call_method_async(calls->bus, slot, watch->owner, calls->guest, "org.freedesktop.DBus.Properties",
+                                        "Get", handler, watch, "ss", GL_GUEST_INTERFACE, property);
 }
 
 static void ask_for_state(GlWatch *watch) {

@@ -30,7 +30,8 @@ typedef enum {
         /*
          * Is every target, which is held, still held and by whom kept, and where does its name lead? Sets `found`,
          * `kept_by`, `whereabouts`, `size` and `mtime` of each, and for what is lost `loss` and `loss_message`. Cannot
-         * fail: what cannot be found out is unknown. Targets may be of several guests, and be given back or changed by another job meanwhile.
+         * fail: what cannot be found out is unknown. Targets may be of several guests, and be given back or changed by
+         * another job meanwhile.
          */
         GL_JOB_CHECK,
         /*
@@ -39,8 +40,8 @@ typedef enum {
          */
         GL_JOB_AUDIT,
         /*
-         * Who would keep TAKE from each target, all of them? Takes nothing. Sets `obstacles`, `size` and `mtime` of each;
-         * fails where TAKE would with anything but a conflict.
+         * Who would keep TAKE from each target, all of them? Takes nothing. Sets `obstacles`, `size` and `mtime` of
+         * each; fails where TAKE would with anything but a conflict.
          */
         GL_JOB_LOOK,
 } GlJobKind;

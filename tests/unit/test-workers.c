@@ -40,7 +40,7 @@ static void set_up(Fixture *fixture, gconstpointer data) {
         g_autoptr(GError) error = NULL;
 
         g_assert_cmpint(sd_event_new(&fixture->event), >=, 0);
-        fixture->limits = (GlWorkersLimits) {
+        fixture->limits = (GlWorkersLimits){
                 .max_threads = 2, .max_threads_per_uid = 2, .max_stuck_per_uid = 2, .stuck_after = STUCK_AFTER};
         fixture->workers = gl_workers_new(fixture->event, NULL, &fixture->limits, &error);
         g_assert_no_error(error);
@@ -241,7 +241,7 @@ static void test_idle_threads_make_room(Fixture *fixture, gconstpointer data) {
 
 /* Threads for everybody, and for one. Nothing counts as stuck. */
 static void allow(Fixture *fixture, guint max_threads, guint max_threads_per_uid) {
-        fixture->limits = (GlWorkersLimits) {max_threads, max_threads_per_uid, 100, STUCK_AFTER};
+        fixture->limits = (GlWorkersLimits){max_threads, max_threads_per_uid, 100, STUCK_AFTER};
         gl_workers_free(fixture->workers);
         fixture->workers = gl_workers_new(fixture->event, NULL, &fixture->limits, NULL);
         g_assert_nonnull(fixture->workers);
