@@ -119,6 +119,25 @@ static void test_restore_meets_its_predecessor(void) {
         core_assert_state(f, "a", "held /x:X held /y:X held");
 }
 
+/* The same, and that it was met is heard of when the moment that it is given is over: it is looked once more. */
+static void test_restore_hears_late_of_its_predecessor(void) {
+        g_autoptr(CoreFixture) f = core_fixture_new();
+
+        core_disk(f, "/x")->error = GL_ERROR_CONFLICT;
+        core_disk(f, "/x")->hangs = TRUE;
+        core_restore(f, "a", GL_GUEST_HELD, "/x:X", GL_RESOURCE_HELD, 7);
+        core_retake(f, "a");
+        core_advance(f, 1500);
+        core_forget_lines(f);
+        core_answer(f);
+        core_expect_nothing(f);
+        core_disk(f, "/x")->hangs = FALSE;
+        core_disk(f, "/x")->error = -1;
+        core_advance(f, 50);
+        core_expect(f, "take a /x:X", "changed a resources", "reply 1 ok");
+        core_assert_state(f, "a", "held /x:X held");
+}
+
 /* The guest ends while the service is still finding out. */
 static void test_restore_and_exit(void) {
         g_autoptr(CoreFixture) f = core_fixture_new();
@@ -251,6 +270,7 @@ int main(int argc, char **argv) {
                 {"release-without-storage", test_release_without_storage},
                 {"restore-and-lost", test_restore_and_lost},
                 {"restore-meets-its-predecessor", test_restore_meets_its_predecessor},
+                {"restore-hears-late-of-its-predecessor", test_restore_hears_late_of_its_predecessor},
                 {"restore-and-exit", test_restore_and_exit},
                 {"restore-draining", test_restore_draining},
                 {"restore-lost", test_restore_lost},
