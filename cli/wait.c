@@ -71,6 +71,7 @@ static void draw(Wait *self) {
         g_autofree char *line = g_strdup_printf("Waiting for %s%s", cut, count);
         g_autofree char *fitting = gl_screen_cut(line, width);
 
+        /* Before the prompt the echo is still on; and who asks is not always the agent's child. */
         if (self->on_terminal && (gl_password_is_asked() || is_echo_off()))
                 return;
         if (self->on_terminal)

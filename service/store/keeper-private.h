@@ -7,7 +7,7 @@
 #include "store/keeper-wire.h"
 #include "store/keeper.h"
 
-#define GL_KEEPER_PATIENCE G_USEC_PER_SEC /* at first */
+#define GL_KEEPER_PATIENCE G_USEC_PER_SEC
 
 typedef struct Request Request;
 
@@ -61,7 +61,7 @@ struct GlKeeper {
         guint n_tries;      /* to connect, since a connection lasted */
         guint n_left;       /* of these for the keeper that was started, to be there */
         gint64 connected_at, answered_at;
-        gint64 patience;    /* µs to answer in; a test may have another */
+        gint64 patience;    /* µs to answer in: GL_KEEPER_PATIENCE, but in tests of something else */
         GlCloser *closer;   /* (owned) */
 };
 
